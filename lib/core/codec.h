@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_CORE_CODEC_H
+#define GATE_CORE_CODEC_H
+
+/* Framing: where a request ends. The interface and the built-in codecs' constructors are in
+ * gate/gate.h; this is what the library adds for its own use. */
+
+#include <gate/gate.h>
+
+/* 0, or -EINVAL for a codec that cannot be used (no decode, another size, unknown flags). */
+int gate__codec_check(const gate_codec *codec);
+
+/* The default of request_max for this codec: 1024 for raw, else 1 MiB. */
+uint64_t gate__codec_request_max(const gate_codec *codec);
+
+/* As codec->encode, an empty wrap where that is NULL; refuses a wrap over its room. */
+int gate__codec_encode(const gate_codec *codec, const void *body, size_t len, gate_wrap *wrap);
+
+#endif
