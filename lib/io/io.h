@@ -117,6 +117,8 @@ struct gate_io_ops {
     int (*listen)(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog, unsigned flags);
     /* Takes a listening descriptor of somebody else's; *addr becomes its bound address. 0, -errno. */
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
+    /* Closes at once a descriptor that accept gave and no socket has taken. */
+    void (*discard)(gate_io *io, int fd);
     /* The peer's address of a connected socket. 0, -errno. */
     int (*peer)(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
 

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/* gate-server: the tutorial's server, from the command line. */
+
+#include <errno.h>
+#include <gate/gate.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "args.h"
+#include "exit.h"
+#include "json.h"
+#include "listen.h"
+#include "report.h"
+
+typedef struct settings {
+    args_common common;
+    args_list listen;
+    args_list accept;
+    const char *welcome;
+    const char *reject;
+    const char *framing;
+    const char *io;
+    uint64_t request_max;
+    uint32_t backlog;
+    uint32_t timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t write_timeout_ms;
+    uint32_t drain_timeout_ms;
+    uint32_t workers;
+    uint32_t connections_max;
+    uint32_t peer_connections_max;
+    int once;
+} settings;
+
+#define PLACE(member) .offset = offsetof(settings, member)
+#define TIMEOUT .value = "TIME", .kind = ARGS_DURATION, .min = 1, .max = ARGS_OR_NEVER
+
+/* clang-format off */
+static const args_option options[] = {
+    {.group = "Where", .name = "listen", .letter = 'l', .value = "ADDR", .kind = ARGS_LIST,
+     PLACE(listen), .help = "listen on host:port, :port, [::1]:9001, unix:/path,\n"
+                            "unix:@name, fd:3 or systemd:NAME; may be given again\n"
+                            "(default 0.0.0.0:9001)"},
+    {.name = "backlog", .value = "N", .kind = ARGS_NUMBER, PLACE(backlog), .min = 1, .max = 65535,
+     .help = "connections that may wait to be accepted (default 5)"},
+    {.group = "What", .name = "accept", .value = "WORD", .kind = ARGS_LIST, PLACE(accept),
+     .help = "welcome this request; may be given again (default 1)"},
+    {.name = "welcome", .value = "TEXT", .kind = ARGS_TEXT, PLACE(welcome),
+     .help = "the answer to it (default \"welcome to server!\")"},
+    {.name = "reject", .value = "TEXT", .kind = ARGS_TEXT, PLACE(reject),
+     .help = "the answer to any other (default \"please go out!\")"},
+    {.name = "framing", .value = "NAME", .kind = ARGS_TEXT, PLACE(framing),
+     .help = REPORT_FRAMINGS "\n(default raw)"},
+    {.name = "once", .kind = ARGS_FLAG, PLACE(once),
+     .help = "stop after the first request; exit 1 if it was rejected"},
+    {.group = "Time", .name = "timeout", TIMEOUT, PLACE(timeout_ms),
+     .help = "until the whole request is there (default 5s)"},
+    {.name = "idle-timeout", TIMEOUT, PLACE(idle_timeout_ms),
+     .help = "between requests (default as --timeout)"},
+    {.name = "write-timeout", TIMEOUT, PLACE(write_timeout_ms),
+     .help = "until the answer is taken (default as --timeout)"},
+    {.name = "drain-timeout", TIMEOUT, PLACE(drain_timeout_ms),
+     .help = "from a signal to the end (default as --timeout)"},
+    {.group = "Limits", .name = "workers", .value = "N", .kind = ARGS_NUMBER, PLACE(workers),
+     .min = 1, .max = 1024, .help = "threads that serve (default 1)"},
+    {.name = "max-connections", .value = "N", .kind = ARGS_NUMBER, PLACE(connections_max), .min = 1,
+     .max = 1000000000, .help = "open at a time; others wait (default 65536)"},
+    {.name = "max-per-address", .value = "N", .kind = ARGS_NUMBER, PLACE(peer_connections_max),
+     .min = 1, .max = 1000000000, .help = "open at a time from one address (default no limit)"},
+    {.name = "max-request", .value = "SIZE", .kind = ARGS_SIZE, PLACE(request_max), .min = 1,
+     .max = 1 << 30, .help = "bytes of a request (default 1K with raw, else 1M)"},
+    {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
+     .help = "how to ask the kernel (default auto)"},
+    ARGS_COMMON(settings),
+    {.kind = ARGS_END},
+};
+/* clang-format on */
+
+static const char brief[] =
+    "Examples:\n"
+    "  gate-server                           the tutorial's server on 0.0.0.0:9001\n"
+    "  gate-server -l 127.0.0.1:0            on a port that the kernel chooses\n"
+    "  gate-server --accept sesame --once    let one visitor try another word\n"
+    "  gate-server -l unix:/run/door --framing line --workers 2\n"
+    "\n"
+    "Answers \"welcome to server!\" to exactly 1, else \"please go out!\".\n"
+    "  -l, --listen ADDR   where (default 0.0.0.0:9001)\n"
+    "  --timeout TIME      for a silent client (default 5s)\n"
+    "  --accept WORD       what is welcomed (default 1)\n"
+    "  --json              counters as JSON at the end\n"
+    "gate-server --help lists everything.\n";
+
+static const char usage[] = "Usage: gate-server [OPTION]...\n"
+                            "Answers \"welcome to server!\" to exactly 1, else \"please go out!\", "
+                            "and prints \"time out\"\n"
+                            "for a client that stays silent.\n";
+
+static const char more[] =
+    "\n"
+    "TIME is in seconds, or with a unit: 500ms, 2.5s, 1m, 1h; never is no limit.\n"
+    "SIZE is in bytes, or with K, M or G. SIGINT and SIGTERM stop in good order, a second\n"
+    "one at once.\n"
+    "\n"
+    "Exit codes: 0 done, 1 rejected (--once), 2 usage, 3 name look-up, 4 cannot listen,\n"
+    "8 local error.\n";
+
+static const args_program program = {
+    "gate-server", brief, usage, more, options, offsetof(settings, common),
+};
+
+/* ---- The door ------------------------------------------------------------------------------ */
+
+typedef struct doorkeeper {
+    const settings *set;
+    gate_server *server;
+    atomic_int rejected; /* of the first request: 0 or 1; -1: there was none */
+} doorkeeper;
+
+static int is_accepted(const args_list *words, const void *body, size_t len)
+{
+    for (size_t i = 0; i < words->count; i++)
+        if (strlen(words->item[i]) == len && (len == 0 || memcmp(words->item[i], body, len) == 0))
+            return 1;
+    return 0;
+}
+
+/* An answer fails only where the peer has gone: whether the framing can carry the two texts was
+ * checked at the start. */
+static void answer(gate_request *req, const void *body, size_t len, void *user)
+{
+    doorkeeper *door = user;
+    int accepted = is_accepted(&door->set->accept, body, len);
+    int none = -1;
+
+    if (accepted)
+        gate_reply(req, door->set->welcome, strlen(door->set->welcome));
+    else
+        gate_reject(req, door->set->reject, strlen(door->set->reject));
+    atomic_compare_exchange_strong(&door->rejected, &none, !accepted);
+    if (door->set->once)
+        gate_server_stop(door->server);
+}
+
+/* With --json, stdout is for the object alone. */
+static void note(const gate_event *event, void *user)
+{
+    const doorkeeper *door = user;
+    FILE *out = door->set->common.json ? stderr : stdout;
+
+    if (event->reason == GATE_CLOSE_TIMEOUT) {
+        fputs("time out\n", out);
+        fflush(out);
+    }
+    if (event->level <= GATE_LOG_WARNING)
+        report_line("gate-server: %s", event->text);
+    else
+        report_detail("%s%s%s", event->peer, *event->peer != '\0' ? ": " : "", event->text);
+}
+
+/* ---- Signals ------------------------------------------------------------------------------- */
+
+static gate_server *signalled;
+
+static void restore_signals(void)
+{
+    struct sigaction usual = {.sa_handler = SIG_DFL};
+
+    sigaction(SIGINT, &usual, NULL);
+    sigaction(SIGTERM, &usual, NULL);
+}
+
+/* The first signal asks for a stop in good order; then both have their default effect again, so
+ * that the second one ends the program at once. */
+static void stop(int number)
+{
+    int saved = errno;
+
+    (void)number;
+    restore_signals();
+    gate_server_stop(signalled);
+    errno = saved;
+}
+
+/* A reader of our output that has gone must not end the server: SIGPIPE is ignored. */
+static void catch_signals(gate_server *server)
+{
+    struct sigaction action = {.sa_handler = stop, .sa_flags = SA_RESTART};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    signalled = server;
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* ---- From settings to a server -------------------------------------------------------------- */
+
+static int check_text(const char *option, const char *text, const gate_codec *codec,
+                      const char *framing)
+{
+    gate_wrap wrap;
+
+    if (codec->encode == NULL ||
+        codec->encode(codec, (const uint8_t *)text, strlen(text), &wrap) == 0)
+        return 0;
+    report_error("--%s: framing %s cannot carry '%s'", option, framing, text);
+    report_hint("give a --%s that fits the framing", option);
+    return GATE_EXIT_USAGE;
+}
+
+static int read_framing(const settings *set, gate_codec *codec)
+{
+    int result;
+
+    if (gate_codec_parse(codec, set->framing) < 0)
+        return report_framing(set->framing);
+    result = check_text("welcome", set->welcome, codec, set->framing);
+    return result != 0 ? result : check_text("reject", set->reject, codec, set->framing);
+}
+
+static uint32_t io_of(const char *name)
+{
+    return strcmp(name, "io_uring") == 0 ? GATE_IO_URING
+           : strcmp(name, "epoll") == 0  ? GATE_IO_EPOLL
+                                         : GATE_IO_AUTO;
+}
+
+static int open_server(doorkeeper *door, const gate_codec *codec)
+{
+    const settings *set = door->set;
+    gate_options wanted = {
+        .size = sizeof(wanted),
+        .workers = set->workers,
+        .handler = answer,
+        .user = door,
+        .codec = codec,
+        .log = note,
+        .log_user = door,
+        .request_max = set->request_max,
+        .timeout_ms = set->timeout_ms,
+        .idle_timeout_ms = set->idle_timeout_ms,
+        .write_timeout_ms = set->write_timeout_ms,
+        .drain_timeout_ms = set->drain_timeout_ms,
+        .connections_max = set->connections_max,
+        .peer_connections_max = set->peer_connections_max,
+        .log_level = set->common.verbose ? GATE_LOG_DEBUG : GATE_LOG_NOTICE,
+        .io = io_of(set->io),
+    };
+    int result = gate_server_open(&door->server, &wanted);
+
+    if (result == 0)
+        return 0;
+    report_error("cannot start: %s", report_reason(result));
+    if (result == -ENOSYS)
+        report_hint("there is no %s here: --io auto takes what there is", set->io);
+    return report_exit_code(result);
+}
+
+static void say_listening(const listeners *all, const gate_server *server)
+{
+    char text[LISTENERS_TEXT_MAX];
+
+    for (size_t i = 0; i < all->count; i++) {
+        listeners_text(&all->addr[i], server, text, sizeof(text));
+        report_line("listening on %s", text);
+    }
+}
+
+static int serve(doorkeeper *door, const listeners *all)
+{
+    int result = listeners_open(all, door->server, (int)door->set->backlog);
+
+    if (result != 0)
+        return result;
+    catch_signals(door->server);
+    say_listening(all, door->server);
+    result = gate_server_serve(door->server);
+    restore_signals();
+    if (result < 0) {
+        report_error("cannot serve: %s", report_reason(result));
+        return report_exit_code(result);
+    }
+    return door->set->once && door->rejected == 1 ? GATE_EXIT_REJECTED : GATE_EXIT_DONE;
+}
+
+/* ---- The end ------------------------------------------------------------------------------- */
+
+static void print_stats(json *object, const gate_stats *stats)
+{
+    json_open(object, "stats", '{');
+    json_count(object, "accepted", stats->accepted);
+    json_count(object, "requests", stats->requests);
+    json_count(object, "replies", stats->replies);
+    json_count(object, "rejections", stats->rejections);
+    json_count(object, "bytes_in", stats->bytes_in);
+    json_count(object, "bytes_out", stats->bytes_out);
+    json_count(object, "accept_errors", stats->accept_errors);
+    json_count(object, "accept_pauses", stats->accept_pauses);
+    json_open(object, "closed", '{');
+    for (int reason = GATE_CLOSE_NONE + 1; reason < GATE_CLOSE_COUNT; reason++)
+        json_count(object, gate_reason_name((gate_reason)reason), stats->closed[reason]);
+    json_close(object, '}');
+    json_close(object, '}');
+}
+
+static void print_json(const doorkeeper *door, const listeners *all, int code)
+{
+    gate_stats stats = {.size = sizeof(stats)};
+    char text[LISTENERS_TEXT_MAX];
+    json object;
+
+    json_begin(&object, stdout);
+    json_number(&object, "schema_version", 1);
+    json_text(&object, "program", program.name);
+    json_text(&object, "version", gate_version());
+    json_open(&object, "listening", '[');
+    for (size_t i = 0; i < all->count && signalled != NULL; i++) {
+        listeners_text(&all->addr[i], door->server, text, sizeof(text));
+        json_text(&object, NULL, text);
+    }
+    json_close(&object, ']');
+    if (door->server != NULL && gate_server_stats(door->server, &stats) == 0)
+        print_stats(&object, &stats);
+    else
+        json_null(&object, "stats");
+    json_number(&object, "exit", code);
+    report_json(&object);
+    json_end(&object);
+}
+
+static int run(doorkeeper *door, listeners *all, gate_codec *codec)
+{
+    int result = listeners_parse(all, &door->set->listen);
+
+    if (result == 0)
+        result = read_framing(door->set, codec);
+    if (result == 0)
+        result = open_server(door, codec);
+    if (result == 0)
+        result = serve(door, all);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    static settings set = {
+        .welcome = "welcome to server!",
+        .reject = "please go out!",
+        .framing = "raw",
+        .io = "auto",
+        .backlog = 5,
+    };
+    static listeners all;
+    doorkeeper door = {.set = &set, .rejected = -1};
+    gate_codec codec;
+    int result;
+
+    if (report_fill_standard() != 0)
+        return GATE_EXIT_LOCAL;
+    report_begin(program.name);
+    result = args_parse(&program, argc, argv, &set);
+    if (result == ARGS_DONE)
+        return report_finish(GATE_EXIT_DONE);
+    if (result == ARGS_GO_ON && optind < argc) {
+        report_error("unexpected operand '%s'", argv[optind]);
+        report_hint("write -l %s to listen there", argv[optind]);
+        result = ARGS_WRONG;
+    }
+    if (set.accept.count == 0)
+        set.accept = (args_list){1, {"1"}};
+    result = result == ARGS_GO_ON ? run(&door, &all, &codec) : GATE_EXIT_USAGE;
+    if (set.common.json)
+        print_json(&door, &all, result);
+    gate_server_close(door.server);
+    return report_finish(result);
+}

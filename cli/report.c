@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gate/gate.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "exit.h"
+
+enum { MESSAGE_ROOM = 1024 };
+
+static struct {
+    const char *program;
+    int level;
+    int color;
+    char error[MESSAGE_ROOM];
+    char hint[MESSAGE_ROOM];
+} report = {.program = "gate", .level = REPORT_NORMAL};
+
+void report_begin(const char *program)
+{
+    report.program = program;
+    report_set_color("auto");
+}
+
+void report_set_level(int level)
+{
+    report.level = level;
+}
+
+void report_set_color(const char *when)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    int plain = (no_color != NULL && *no_color != '\0') ||
+                (term != NULL && strcmp(term, "dumb") == 0) || !isatty(STDERR_FILENO);
+
+    report.color = strcmp(when, "always") == 0 || (strcmp(when, "auto") == 0 && !plain);
+}
+
+/* Control bytes of a name or a peer's text must not reach a terminal. */
+static void format_message(char *message, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
+
+static void format_message(char *message, const char *format, va_list args)
+{
+    vsnprintf(message, MESSAGE_ROOM, format, args);
+    for (char *at = message; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+}
+
+void report_error(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    format_message(report.error, format, args);
+    va_end(args);
+    fprintf(stderr, report.color ? "\033[1;31m%s:\033[0m %s\n" : "%s: %s\n", report.program,
+            report.error);
+}
+
+void report_hint(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    format_message(report.hint, format, args);
+    va_end(args);
+    if (report.level > REPORT_QUIET)
+        fprintf(stderr, report.color ? "\033[1mhint:\033[0m %s\n" : "hint: %s\n", report.hint);
+}
+
+void report_line(const char *format, ...)
+{
+    char message[MESSAGE_ROOM];
+    va_list args;
+
+    if (report.level < REPORT_NORMAL)
+        return;
+    va_start(args, format);
+    format_message(message, format, args);
+    va_end(args);
+    fprintf(stderr, "%s\n", message);
+}
+
+void report_detail(const char *format, ...)
+{
+    char message[MESSAGE_ROOM];
+    va_list args;
+
+    if (report.level < REPORT_VERBOSE)
+        return;
+    va_start(args, format);
+    format_message(message, format, args);
+    va_end(args);
+    fprintf(stderr, "%s: %s\n", report.program, message);
+}
+
+void report_json(json *object)
+{
+    json_text(object, "error", report.error[0] != '\0' ? report.error : NULL);
+    json_text(object, "hint", report.hint[0] != '\0' ? report.hint : NULL);
+}
+
+const char *report_reason(int code)
+{
+    return code == -EADDRINUSE ? "address in use" : gate_strerror(code);
+}
+
+int report_exit_code(int code)
+{
+    switch (code) {
+    case 0:
+        return GATE_EXIT_DONE;
+    case -EINVAL:
+    case -ENAMETOOLONG:
+    case -EMSGSIZE:
+    case -EBADMSG:
+        return GATE_EXIT_USAGE;
+    case GATE_ENAME:
+    case GATE_ENAMELATER:
+        return GATE_EXIT_RESOLVE;
+    case -ETIMEDOUT:
+    case GATE_ELATE:
+        return GATE_EXIT_TIMEOUT;
+    case GATE_EFRAME:
+    case GATE_ETOOBIG:
+    case GATE_EROOM:
+    case GATE_ETRUNCATED:
+    case GATE_ECLOSED:
+        return GATE_EXIT_PROTOCOL;
+    case GATE_EPORTS:
+    case GATE_EBROKEN:
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+    case -ENOBUFS:
+    case -ENOSYS:
+    case -EBADF:
+    case -ENOTSOCK:
+        return GATE_EXIT_LOCAL;
+    default: /* every errno that socket, bind or connect gives otherwise */
+        return GATE_EXIT_REFUSED;
+    }
+}
+
+int report_framing(const char *name)
+{
+    report_error("--framing: '%s' is not a framing", name);
+    report_hint("write raw, line, u8, u16, u32, u16le, u32le, varint, netstring, eof, fixed:N "
+                "or delimiter:TEXT");
+    return GATE_EXIT_USAGE;
+}
+
+int report_fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return -1;
+    return 0;
+}
+
+int report_finish(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    report_error("cannot write to standard output: %s", strerror(errno));
+    return GATE_EXIT_LOCAL;
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/conn.h"
+
+#include <errno.h>
+
+static uint64_t after(uint64_t now_ns, uint64_t span_ns)
+{
+    return span_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + span_ns;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int one_shot(const gate__conn *conn)
+{
+    return (conn->config->codec->flags & GATE_CODEC_ONE_SHOT) != 0;
+}
+
+static int until_eof(const gate__conn *conn)
+{
+    return (conn->config->codec->flags & GATE_CODEC_UNTIL_EOF) != 0;
+}
+
+void gate__conn_init(gate__conn *conn, const gate__conn_config *config, uint64_t now_ns)
+{
+    *conn = (gate__conn){
+        .config = config,
+        .now_ns = now_ns,
+        .read_deadline = after(now_ns, config->timeout_ns),
+        .linger_deadline = UINT64_MAX,
+        .drain_deadline = UINT64_MAX,
+    };
+}
+
+/* ---- Leaving OPEN ---- */
+
+static void drop_pending(gate__conn *conn)
+{
+    while (conn->pending) {
+        gate__pending *pending = conn->pending;
+        conn->pending = pending->next;
+        gate__chunk_free_list(conn->config->pool, pending->answer);
+        pending->answer = NULL;
+        conn->config->leave(conn, pending);
+    }
+    conn->pending_tail = NULL;
+    conn->inflight = 0;
+    conn->held = 0;
+}
+
+static void close_now(gate__conn *conn)
+{
+    conn->phase = GATE__CLOSED;
+    drop_pending(conn);
+}
+
+/* Could closing now reset the connection before the peer has read what we sent? A peer of a framed
+ * codec may be sending more at any time; a one-shot peer only if the last read left something. */
+static int must_linger(const gate__conn *conn)
+{
+    if (conn->eof || conn->reason == GATE_CLOSE_IDLE || conn->reason == GATE_CLOSE_TIMEOUT)
+        return 0;
+    return conn->full || (!one_shot(conn) && conn->exchanges > 0);
+}
+
+/* Passes each phase that has nothing left to do. */
+static void advance(gate__conn *conn)
+{
+    if (conn->phase == GATE__ENDING && !conn->pending)
+        conn->phase = GATE__FLUSHING;
+    if (conn->phase == GATE__FLUSHING && !conn->out.bytes && !must_linger(conn))
+        conn->phase = GATE__CLOSED;
+}
+
+static void end(gate__conn *conn, gate_reason reason)
+{
+    if (conn->phase != GATE__OPEN)
+        return;
+    conn->phase = GATE__ENDING;
+    conn->reason = (uint8_t)reason;
+    conn->blocked = 0;
+}
+
+void gate__conn_abort(gate__conn *conn, gate_reason reason)
+{
+    if (conn->phase < GATE__LINGERING)
+        conn->reason = (uint8_t)reason;
+    close_now(conn);
+}
+
+/* An answer with `last` set is on its way: requests behind it are not answered any more. */
+static void end_behind(gate__conn *conn, gate_reason last)
+{
+    drop_pending(conn);
+    if (conn->phase == GATE__OPEN)
+        end(conn, last);
+    else if (conn->phase == GATE__ENDING)
+        conn->reason = (uint8_t)last;
+}
+
+/* ---- Input ---- */
+
+static void check_blocked(gate__conn *conn)
+{
+    const gate__conn_config *config = conn->config;
+    conn->blocked = conn->phase == GATE__OPEN &&
+                    (conn->out.bytes + conn->held >= config->output_max ||
+                     conn->inflight >= config->inflight_max);
+}
+
+static void refuse(gate__conn *conn, int code)
+{
+    end(conn, code == GATE_ETOOBIG ? GATE_CLOSE_TOO_BIG : GATE_CLOSE_BAD_FRAME);
+}
+
+static void deliver(gate__conn *conn, const uint8_t *body, size_t len)
+{
+    const gate__conn_config *config = conn->config;
+    conn->exchanges++;
+    gate__count_add(&config->metrics->requests, 1);
+    if (conn->exchanges == config->exchanges_max)
+        end(conn, GATE_CLOSE_ANSWERED);
+    config->deliver(conn, body, len);
+    check_blocked(conn);
+}
+
+/* Delivers the requests in the bytes, as far as it may; returns how many bytes they took. */
+static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
+{
+    const gate_codec *codec = conn->config->codec;
+    size_t off = 0;
+    while (conn->phase == GATE__OPEN && !conn->blocked && off < len) {
+        gate_frame frame = {.scanned = conn->scanned};
+        int rc = codec->decode(codec, bytes + off, len - off, conn->config->body_max, 0, &frame);
+        if (rc == 0) {
+            conn->scanned = frame.scanned;
+            conn->need = frame.need;
+            break;
+        }
+        conn->scanned = 0;
+        conn->need = 0;
+        if (rc < 0 || !frame.total || frame.total > len - off ||
+            frame.body > frame.total || frame.body_len > frame.total - frame.body) {
+            refuse(conn, rc);
+            break;
+        }
+        const uint8_t *body = bytes + off + frame.body;
+        off += frame.total;
+        deliver(conn, body, frame.body_len);
+    }
+    return off;
+}
+
+/* Parses what waits in the buffer; 1: something was delivered or refused. */
+static int parse_waiting(gate__conn *conn)
+{
+    if (!conn->in.len)
+        return 0;
+    size_t used = parse(conn, gate__inbuf_bytes(&conn->in), conn->in.len);
+    if (used)
+        gate__inbuf_consume(&conn->in, used);
+    return used > 0;
+}
+
+/* Sets the deadline of what is read next. taken: a request has ended, so a new clock starts. */
+static void start_clock(gate__conn *conn, int taken)
+{
+    int was_partial = conn->partial;
+    conn->partial = conn->in.len > 0;
+    if (!conn->exchanges)
+        return; /* from accept */
+    const gate__conn_config *config = conn->config;
+    if (!conn->partial)
+        conn->read_deadline = after(conn->now_ns, config->idle_ns);
+    else if (taken || !was_partial)
+        conn->read_deadline = after(conn->now_ns, config->timeout_ns);
+}
+
+static void finish_eof(gate__conn *conn)
+{
+    if (conn->phase != GATE__OPEN || conn->blocked)
+        return;
+    if (until_eof(conn) && conn->in.len) { /* an empty input is a peer that only came and went */
+        const gate_codec *codec = conn->config->codec;
+        gate_frame frame = {.scanned = conn->scanned};
+        const uint8_t *bytes = gate__inbuf_bytes(&conn->in);
+        int rc = codec->decode(codec, bytes, conn->in.len, conn->config->body_max, 1, &frame);
+        if (rc < 0)
+            refuse(conn, rc);
+        else if (rc > 0)
+            deliver(conn, bytes + frame.body, frame.body_len);
+    }
+    end(conn, conn->in.len ? GATE_CLOSE_TRUNCATED : GATE_CLOSE_PEER);
+}
+
+static void linger_input(gate__conn *conn, size_t len)
+{
+    conn->lingered += len;
+    if (conn->phase == GATE__LINGERING && conn->lingered > conn->config->linger_max)
+        conn->phase = GATE__CLOSED;
+}
+
+void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int full,
+                      uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    conn->full = full != 0;
+    gate__count_add(&conn->config->metrics->bytes_in, len);
+    if (conn->phase != GATE__OPEN) {
+        linger_input(conn, len);
+        return;
+    }
+    int taken;
+    if (conn->in.len) {
+        if (gate__inbuf_append(&conn->in, bytes, len, conn->need)) {
+            gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
+            return;
+        }
+        taken = parse_waiting(conn);
+    } else {
+        size_t used = parse(conn, bytes, len);
+        taken = used > 0;
+        if (conn->phase == GATE__OPEN && used < len &&
+            gate__inbuf_append(&conn->in, bytes + used, len - used, conn->need)) {
+            gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
+            return;
+        }
+    }
+    start_clock(conn, taken);
+    advance(conn);
+}
+
+void gate__conn_eof(gate__conn *conn, uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    conn->eof = 1;
+    conn->full = 0;
+    if (conn->phase == GATE__LINGERING)
+        conn->phase = GATE__CLOSED;
+    finish_eof(conn);
+    advance(conn);
+}
+
+static int is_idle(const gate__conn *conn)
+{
+    return conn->exchanges > 0 && !conn->in.len && !conn->pending && !conn->blocked;
+}
+
+/* After output has gone or an answer has come: takes up what had to wait for that. */
+static void resume(gate__conn *conn)
+{
+    int was_blocked = conn->blocked;
+    check_blocked(conn);
+    if (was_blocked && !conn->blocked) {
+        parse_waiting(conn);
+        start_clock(conn, 1);
+    }
+    if (conn->eof)
+        finish_eof(conn);
+    if (conn->stopping && is_idle(conn))
+        end(conn, GATE_CLOSE_STOPPED);
+    advance(conn);
+}
+
+/* ---- Answers ---- */
+
+int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body, size_t len,
+                      gate_reason last)
+{
+    int rc = gate__outbuf_put(&conn->out, conn->config->pool, wrap, body, len, conn->now_ns);
+    if (!rc && last)
+        end_behind(conn, last);
+    return rc;
+}
+
+void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason last)
+{
+    gate__outbuf_push(&conn->out, list, conn->now_ns);
+    if (last)
+        end_behind(conn, last);
+}
+
+static size_t count_bytes(const gate__chunk *chunk)
+{
+    size_t bytes = 0;
+    for (; chunk; chunk = chunk->next)
+        bytes += chunk->len;
+    return bytes;
+}
+
+void gate__conn_hold(gate__conn *conn, gate__pending *pending)
+{
+    pending->next = NULL;
+    pending->born_ns = conn->now_ns;
+    if (conn->pending_tail && conn->pending)
+        conn->pending_tail->next = pending;
+    else
+        conn->pending = pending;
+    conn->pending_tail = pending;
+    conn->inflight++;
+    if (pending->answered) {
+        conn->held += count_bytes(pending->answer);
+        if (pending->last)
+            end(conn, GATE_CLOSE_REJECTED);
+    }
+}
+
+void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    size_t held = 0;
+    while (conn->pending && conn->pending->answered) {
+        gate__pending *pending = conn->pending;
+        gate_reason last = (gate_reason)pending->last;
+        conn->pending = pending->next;
+        conn->inflight--;
+        gate__outbuf_push(&conn->out, pending->answer, now_ns);
+        pending->answer = NULL;
+        conn->config->leave(conn, pending);
+        if (last)
+            end_behind(conn, last);
+    }
+    for (gate__pending *pending = conn->pending; pending; pending = pending->next)
+        held += count_bytes(pending->answer);
+    conn->held = held;
+    if (!conn->pending && conn->phase == GATE__OPEN)
+        start_clock(conn, 0);
+    resume(conn);
+}
+
+/* ---- Output ---- */
+
+size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last)
+{
+    const gate__chunk *chunk = conn->out.head;
+    if (!chunk)
+        return 0;
+    size_t len = chunk->len - chunk->sent;
+    *bytes = chunk->data + chunk->sent;
+    *more = chunk->next != NULL;
+    *last = !*more && conn->phase == GATE__FLUSHING && !must_linger(conn);
+    return len;
+}
+
+void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    gate__count_add(&conn->config->metrics->bytes_out, n);
+    gate__outbuf_sent(&conn->out, conn->config->pool, n);
+    if (conn->phase == GATE__OPEN && !conn->out.head && !conn->pending && !conn->blocked)
+        start_clock(conn, 0);
+    resume(conn);
+}
+
+void gate__conn_fin(gate__conn *conn, uint64_t now_ns)
+{
+    conn->fin_sent = 1;
+    if (conn->phase != GATE__FLUSHING)
+        return;
+    conn->phase = GATE__LINGERING;
+    conn->linger_deadline = after(now_ns, conn->config->linger_ns);
+}
+
+unsigned gate__conn_wants(const gate__conn *conn)
+{
+    unsigned wants = 0;
+    if (conn->phase == GATE__CLOSED)
+        return GATE__WANT_CLOSE;
+    if ((conn->phase == GATE__OPEN && !conn->eof && !conn->blocked) ||
+        conn->phase == GATE__LINGERING)
+        wants |= GATE__WANT_READ;
+    if (conn->out.head)
+        wants |= GATE__WANT_SEND;
+    else if (conn->phase == GATE__FLUSHING && !conn->fin_sent)
+        wants |= GATE__WANT_FIN;
+    return wants;
+}
+
+/* ---- Time ---- */
+
+/* The deadline of what the peer has to send; UINT64_MAX while it is not its turn. */
+static uint64_t read_deadline(const gate__conn *conn)
+{
+    if (conn->phase != GATE__OPEN || conn->blocked || conn->eof)
+        return UINT64_MAX;
+    if (conn->exchanges && !conn->partial && (conn->pending || conn->out.head))
+        return UINT64_MAX;
+    return conn->read_deadline;
+}
+
+static uint64_t write_deadline(const gate__conn *conn)
+{
+    return conn->out.head ? after(conn->out.head->queued_ns, conn->config->write_ns) : UINT64_MAX;
+}
+
+static uint64_t handler_deadline(const gate__conn *conn)
+{
+    return conn->pending ? after(conn->pending->born_ns, conn->config->handler_ns) : UINT64_MAX;
+}
+
+uint64_t gate__conn_deadline(const gate__conn *conn)
+{
+    if (conn->phase == GATE__CLOSED)
+        return UINT64_MAX;
+    uint64_t deadline = sooner(read_deadline(conn), conn->drain_deadline);
+    if (conn->pending)
+        deadline = sooner(deadline, handler_deadline(conn));
+    if (conn->out.head)
+        deadline = sooner(deadline, write_deadline(conn));
+    return sooner(deadline, conn->linger_deadline);
+}
+
+void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    if (conn->phase == GATE__CLOSED)
+        return;
+    if (conn->drain_deadline <= now_ns)
+        gate__conn_abort(conn, GATE_CLOSE_DRAIN_TIMEOUT);
+    else if (conn->linger_deadline <= now_ns)
+        close_now(conn);
+    else if (write_deadline(conn) <= now_ns)
+        gate__conn_abort(conn, GATE_CLOSE_WRITE_TIMEOUT);
+    else if (handler_deadline(conn) <= now_ns)
+        end_behind(conn, GATE_CLOSE_HANDLER_TIMEOUT);
+    else if (read_deadline(conn) <= now_ns)
+        end(conn, conn->exchanges && !conn->partial ? GATE_CLOSE_IDLE : GATE_CLOSE_TIMEOUT);
+    advance(conn);
+}
+
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns)
+{
+    conn->now_ns = now_ns;
+    conn->stopping = 1;
+    conn->drain_deadline = drain_deadline_ns;
+    if (conn->phase != GATE__OPEN || !is_idle(conn))
+        return;
+    end(conn, GATE_CLOSE_STOPPED);
+    if (!conn->out.head)
+        close_now(conn); /* its last reply went out long ago: nothing to linger for */
+    advance(conn);
+}
+
+void gate__conn_free(gate__conn *conn)
+{
+    drop_pending(conn);
+    gate__chunk_free_list(conn->config->pool, conn->out.head);
+    gate__inbuf_consume(&conn->in, conn->in.len);
+    conn->out = (gate__outbuf){0};
+}

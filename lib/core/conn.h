@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_CORE_CONN_H
+#define GATE_CORE_CONN_H
+
+/*
+ * One connection of a server, without its socket: bytes, the end of input, answers and time go in;
+ * requests, bytes to send and a wish (read, send, end our side, close) come out. It does no I/O and
+ * knows no clock, so each of its scenarios is a test with bytes and numbers.
+ *
+ *   OPEN ------> ENDING -------> FLUSHING ------> LINGERING -----> CLOSED
+ *   requests     no more are     all answers      our side is      the owner
+ *   are taken    taken; some     are given; some  ended; input is  closes the
+ *                await answers   await sending    thrown away      socket
+ *
+ * Phases only go forward. A phase with nothing to do is passed at once; abort goes to CLOSED from
+ * anywhere. LINGERING is entered only where closing with unread input would make the kernel reset
+ * the connection and could destroy a reply that the peer has not read yet.
+ *
+ * Invariants:
+ *  - A request is pending from its delivery to its answer, and pending ones are answered in order.
+ *  - deliver() is called only in OPEN, never inside itself, and not while the connection is blocked
+ *    (too much unsent output, too many pending requests).
+ *  - Each pending request leaves through leave(), once.
+ *  - The reason is set when OPEN is left; abort replaces it unless the connection lingers.
+ */
+
+#include <gate/gate.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/metrics.h"
+
+typedef struct gate__conn gate__conn;
+
+/* A request that was not answered inside its delivery; embedded by its owner. */
+typedef struct gate__pending gate__pending;
+struct gate__pending {
+    gate__pending *next;
+    gate__chunk *answer; /* waits here for the answers before it */
+    uint64_t born_ns;
+    uint8_t answered;
+    uint8_t last; /* the connection ends behind this answer: a gate_reason, or 0 */
+};
+
+/* What connections of one worker share. Times are nanoseconds; UINT64_MAX is never. */
+typedef struct gate__conn_config {
+    const gate_codec *codec;
+    size_t body_max;
+    size_t output_max;
+    uint64_t timeout_ns;
+    uint64_t idle_ns;
+    uint64_t write_ns;
+    uint64_t handler_ns;
+    uint64_t linger_ns;
+    size_t linger_max; /* bytes thrown away before giving up */
+    uint32_t inflight_max;
+    uint32_t exchanges_max;
+    gate__chunk_pool *pool;
+    gate__metrics *metrics;
+    /* A complete request; the body is borrowed until this returns. Before it does, the request is
+     * answered by gate__conn_answer, or made pending by gate__conn_hold. */
+    void (*deliver)(gate__conn *conn, const uint8_t *body, size_t len);
+    /* The pending request is off the connection: if `answered` is set it is done with (its answer
+     * is on its way, or can't be sent any more), else its answer will find nobody. */
+    void (*leave)(gate__conn *conn, gate__pending *pending);
+} gate__conn_config;
+
+enum gate__phase {
+    GATE__OPEN,
+    GATE__ENDING,
+    GATE__FLUSHING,
+    GATE__LINGERING,
+    GATE__CLOSED
+};
+
+struct gate__conn {
+    const gate__conn_config *config;
+    gate__inbuf in;
+    size_t scanned; /* the codec's, for the frame at the front of in */
+    size_t need;
+    gate__outbuf out;
+    gate__pending *pending;
+    gate__pending *pending_tail;
+    size_t held; /* bytes of answers that wait for earlier ones */
+    uint64_t now_ns; /* of the call under way */
+    uint64_t read_deadline;
+    uint64_t linger_deadline;
+    uint64_t drain_deadline;
+    size_t lingered;
+    uint64_t exchanges;
+    uint32_t inflight;
+    uint8_t phase;
+    uint8_t reason;  /* gate_reason */
+    uint8_t eof;     /* the peer has ended its side */
+    uint8_t full;    /* the last read may have left input in the kernel */
+    uint8_t partial; /* part of a request waits in in */
+    uint8_t blocked; /* reading waits for the output to shrink or for answers */
+    uint8_t fin_sent;
+    uint8_t stopping;
+};
+
+void gate__conn_init(gate__conn *conn, const gate__conn_config *config, uint64_t now_ns);
+/* Frees what it holds; pending requests are dropped. */
+void gate__conn_free(gate__conn *conn);
+
+/* ---- What happens to it ---- */
+
+/* Bytes from the peer (borrowed), len > 0. full: the kernel may hold more already. */
+void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int full,
+                      uint64_t now_ns);
+void gate__conn_eof(gate__conn *conn, uint64_t now_ns);
+/* n bytes of gate__conn_output are sent. */
+void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns);
+/* Our side is ended, as GATE__WANT_FIN asked. */
+void gate__conn_fin(gate__conn *conn, uint64_t now_ns);
+/* The socket failed, or the owner gives up: nothing more is sent. */
+void gate__conn_abort(gate__conn *conn, gate_reason reason);
+/* The server stops: one that waits for its next request ends, any other when it has been answered,
+ * or at the deadline. */
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns);
+/* Time has come to gate__conn_deadline(). Does nothing before that. */
+void gate__conn_expire(gate__conn *conn, uint64_t now_ns);
+
+/* ---- Answers ---- */
+
+/* Answers the request that is being delivered; only with nothing pending. last: a gate_reason that
+ * ends the connection behind this answer, or 0. 0, -ENOMEM (still unanswered). */
+int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body, size_t len,
+                      gate_reason last);
+/* As gate__conn_answer, with chunks that become the connection's. */
+void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason last);
+/* Makes the request that is being delivered pending. One with `answered` set waits for its turn. */
+void gate__conn_hold(gate__conn *conn, gate__pending *pending);
+/* A pending request got its answer (its fields are set). Never inside deliver. */
+void gate__conn_settle(gate__conn *conn, uint64_t now_ns);
+
+/* ---- What it wants ---- */
+
+enum { GATE__WANT_READ = 1, GATE__WANT_SEND = 2, GATE__WANT_FIN = 4, GATE__WANT_CLOSE = 8 };
+unsigned gate__conn_wants(const gate__conn *conn);
+
+/* The next bytes to send. *more: others follow. *last: the socket can be closed right behind them. */
+size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last);
+
+/* When gate__conn_expire is due; UINT64_MAX: not. */
+uint64_t gate__conn_deadline(const gate__conn *conn);
+
+#endif

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/io_blocking.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "io/resolve.h"
+#include "io/sock.h"
+
+/* How much later than its deadline a call may end because the kernel still has an earlier, longer
+ * time-out; shorter than its timer tick. */
+#define SLACK_NS UINT64_C(1000000)
+
+#define FOREVER UINT64_MAX
+
+enum { CANCELLED = 1 }; /* gate_op.state */
+
+static gate__io_blocking *self_of(gate_io *io)
+{
+    return (gate__io_blocking *)io;
+}
+
+static gate_sock *sock_of_in(gate_op *op)
+{
+    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+}
+
+static gate_sock *sock_of_out(gate_op *op)
+{
+    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+}
+
+/* ---- The kernel's time-outs ---------------------------------------------------------------- */
+
+/* Rounded up: a zero would mean for ever. */
+static struct timeval timeval_of(uint64_t ns)
+{
+    uint64_t us = ns / 1000 + (ns % 1000 != 0);
+
+    return (struct timeval){.tv_sec = (time_t)(us / 1000000),
+                            .tv_usec = (suseconds_t)(us % 1000000)};
+}
+
+static void set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
+{
+    struct timeval left = left_ns == FOREVER ? (struct timeval){0} : timeval_of(left_ns);
+
+    if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left) == 0)
+        *current = left_ns;
+}
+
+/* May a call block as the time-out stands? */
+static int fits(uint64_t current_ns, uint64_t left_ns)
+{
+    return left_ns == FOREVER || (current_ns != FOREVER && current_ns <= left_ns + SLACK_NS);
+}
+
+/* ---- The calls: a result, or -EAGAIN when the time was up, or -EINTR ------------------------ */
+
+static int close_sock(gate_sock *sock)
+{
+    int fd = sock->fd;
+
+    sock->fd = -1;
+    return close(fd) && errno != EINTR ? -errno : 0;
+}
+
+/* Opens the socket at the first try. A connect that was cut short by the clock or a signal goes on
+ * with the next call. */
+static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+{
+    if (left_ns == 0)
+        return -EAGAIN;
+    if (sock->fd < 0) {
+        sock->fd = gate__sock_open(self->addr.u.any.sa_family, 0);
+        if (sock->fd < 0)
+            return sock->fd;
+        self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
+    }
+    if (!fits(self->send_timeout_ns, left_ns))
+        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    if (connect(sock->fd, &self->addr.u.any, self->addr.len) == 0)
+        return gate__sock_connected(sock->fd, &self->addr);
+    if (errno == EINPROGRESS || errno == EALREADY)
+        return -EAGAIN;
+    return errno == EAGAIN || errno == EINTR ? -errno : gate__sock_connect_code(&self->addr, errno);
+}
+
+static int send_once(gate_sock *sock, int flags)
+{
+    const gate_op *op = &sock->out;
+    size_t len = op->len < INT_MAX ? op->len : INT_MAX;
+    ssize_t sent;
+
+    flags |= MSG_NOSIGNAL | (op->flags & GATE_IO_MOREOUT ? MSG_MORE : 0);
+    sent = send(sock->fd, op->buf, len, flags);
+    return sent < 0 ? -errno : (int)sent;
+}
+
+/* Most sends need not wait, so the time-out is only set again where one has to. */
+static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+{
+    int rc;
+
+    if (left_ns > 0 && fits(self->send_timeout_ns, left_ns))
+        return send_once(sock, 0);
+    rc = send_once(sock, MSG_DONTWAIT);
+    if (rc != -EAGAIN || left_ns == 0)
+        return rc;
+    set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    return send_once(sock, 0);
+}
+
+static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
+{
+    int own = !self->into || self->into_len == 0;
+    void *buf = own ? self->buf : self->into;
+    size_t room = own ? sizeof self->buf : self->into_len;
+    ssize_t got = recv(sock->fd, buf, room < INT_MAX ? room : INT_MAX, flags);
+
+    sock->in.buf = buf;
+    sock->in.len = room;
+    return got < 0 ? -errno : (int)got;
+}
+
+/* The first recv of a client does wait, the next ones mostly find what they want. */
+static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+{
+    int rc;
+
+    if (left_ns > 0 && self->recv_timeout_ns == FOREVER && left_ns != FOREVER)
+        set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    if (left_ns > 0 && fits(self->recv_timeout_ns, left_ns))
+        return recv_once(self, sock, 0);
+    rc = recv_once(self, sock, MSG_DONTWAIT);
+    if (rc != -EAGAIN || left_ns == 0)
+        return rc;
+    set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    return recv_once(self, sock, 0);
+}
+
+/* ---- Completions --------------------------------------------------------------------------- */
+
+static void complete(gate__io_blocking *self, gate_op *op, int result, unsigned flags)
+{
+    if (op == self->in)
+        self->in = NULL;
+    else
+        self->out = NULL;
+    op->kind = GATE_OP_NONE;
+    op->done(&self->io, op, result, flags);
+}
+
+static void end_connect(gate__io_blocking *self, gate_sock *sock, int result)
+{
+    if (result < 0 && sock->fd >= 0)
+        close_sock(sock);
+    complete(self, &sock->out, result, 0);
+}
+
+static void end_send(gate__io_blocking *self, gate_sock *sock, int result)
+{
+    unsigned flags = 0;
+
+    if (result >= 0 && (size_t)result == sock->out.len && (sock->out.flags & GATE_IO_LAST)) {
+        close_sock(sock);
+        flags = GATE_IO_CLOSED;
+    }
+    complete(self, &sock->out, result, flags);
+}
+
+static void end_out(gate__io_blocking *self, gate_op *op, int result)
+{
+    if (op->kind == GATE_OP_CONNECT)
+        end_connect(self, sock_of_out(op), result);
+    else if (op->kind == GATE_OP_SEND)
+        end_send(self, sock_of_out(op), result);
+    else
+        complete(self, op, result, 0);
+}
+
+static void end_recv(gate__io_blocking *self, gate_op *op, int result)
+{
+    int full = result > 0 && (size_t)result == op->len;
+
+    complete(self, op, result, full ? GATE_IO_FULL : 0);
+}
+
+/* ---- run ----------------------------------------------------------------------------------- */
+
+static int try_out(gate__io_blocking *self, uint64_t left_ns)
+{
+    gate_op *op = self->out;
+    gate_sock *sock = sock_of_out(op);
+
+    if (op->state & CANCELLED)
+        return -ECANCELED;
+    switch (op->kind) {
+    case GATE_OP_CONNECT:
+        return try_connect(self, sock, left_ns);
+    case GATE_OP_SEND:
+        return try_send(self, sock, left_ns);
+    case GATE_OP_SHUTDOWN:
+        return shutdown(sock->fd, SHUT_WR) ? -errno : 0;
+    default: /* GATE_OP_CLOSE */
+        return close_sock(sock);
+    }
+}
+
+static int try_in(gate__io_blocking *self, uint64_t left_ns)
+{
+    if (self->in->state & CANCELLED)
+        return -ECANCELED;
+    if (self->in->kind == GATE_OP_ACCEPT)
+        return -EOPNOTSUPP;
+    return try_recv(self, sock_of_in(self->in), left_ns);
+}
+
+static int is_pending(int result)
+{
+    return result == -EAGAIN || result == -EINTR;
+}
+
+/* The ops that are in flight, within left_ns. 0: one has completed; -EAGAIN, -EINTR. */
+static int step(gate__io_blocking *self, uint64_t left_ns)
+{
+    uint64_t out_left_ns = self->in ? 0 : left_ns;
+    int rc = -EAGAIN;
+
+    if (self->out) {
+        rc = try_out(self, out_left_ns);
+        if (!is_pending(rc)) {
+            end_out(self, self->out, rc);
+            return 0;
+        }
+        left_ns = 0;
+    }
+    if (!self->in)
+        return rc;
+    rc = try_in(self, left_ns);
+    if (is_pending(rc))
+        return rc;
+    end_recv(self, self->in, rc);
+    return 0;
+}
+
+/* With a recv and a send in flight neither call may block. */
+static int wait_both(gate__io_blocking *self, uint64_t left_ns)
+{
+    struct pollfd ready = {.fd = sock_of_in(self->in)->fd, .events = POLLIN | POLLOUT};
+    uint64_t left_ms = left_ns / 1000000 + (left_ns % 1000000 != 0);
+    int timeout = left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+
+    return poll(&ready, 1, left_ns == FOREVER ? -1 : timeout) < 0 ? -errno : 0;
+}
+
+static int run_lookup(gate__io_blocking *self, uint64_t deadline_ns)
+{
+    gate_resolve *resolve = self->lookup;
+    gate_op *op = &resolve->op;
+
+    if (resolve->job) {
+        int rc;
+
+        gate__resolve_wait(resolve, deadline_ns);
+        rc = gate__resolve_take(resolve);
+        if (rc == -EAGAIN)
+            return 0;
+        op->aux = (uint32_t)rc;
+    }
+    self->lookup = NULL;
+    op->kind = GATE_OP_NONE;
+    op->done(&self->io, op, (int)op->aux, 0);
+    return 0;
+}
+
+static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
+{
+    self->io.now_ns = gate__clock_ns();
+    if (deadline_ns == FOREVER)
+        return FOREVER;
+    return deadline_ns > self->io.now_ns ? deadline_ns - self->io.now_ns : 0;
+}
+
+static int run(gate_io *io, uint64_t deadline_ns)
+{
+    gate__io_blocking *self = self_of(io);
+    uint64_t left_ns = time_left(self, deadline_ns);
+
+    if (self->lookup)
+        return run_lookup(self, deadline_ns);
+    if (atomic_exchange(&self->woken, 0))
+        return 0;
+    while (self->in || self->out) {
+        int rc = step(self, left_ns);
+
+        if (rc != -EAGAIN || left_ns == 0)
+            return 0;
+        if (self->in && self->out && wait_both(self, left_ns) < 0)
+            return 0;
+        left_ns = time_left(self, deadline_ns);
+    }
+    return 0;
+}
+
+static void wake(gate_io *io)
+{
+    atomic_store(&self_of(io)->woken, 1);
+}
+
+/* ---- Submitting ---------------------------------------------------------------------------- */
+
+static void begin(gate_op *op, uint8_t kind, unsigned flags, gate_op_done *done)
+{
+    assert(!gate__op_busy(op));
+    op->kind = kind;
+    op->state = 0;
+    op->flags = (uint16_t)flags;
+    op->done = done;
+}
+
+static void begin_in(gate_io *io, gate_op *op, uint8_t kind, unsigned flags, gate_op_done *done)
+{
+    assert(!self_of(io)->in);
+    begin(op, kind, flags, done);
+    self_of(io)->in = op;
+}
+
+static void begin_out(gate_io *io, gate_op *op, uint8_t kind, unsigned flags, gate_op_done *done)
+{
+    assert(!self_of(io)->out);
+    begin(op, kind, flags, done);
+    self_of(io)->out = op;
+}
+
+static int listen_on(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
+                     unsigned flags)
+{
+    (void)io, (void)sock, (void)addr, (void)backlog, (void)flags;
+    return -EOPNOTSUPP;
+}
+
+static int adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
+{
+    (void)io, (void)sock, (void)fd, (void)addr;
+    return -EOPNOTSUPP;
+}
+
+static void discard(gate_io *io, int fd)
+{
+    (void)io;
+    close(fd);
+}
+
+static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
+{
+    (void)io;
+    return gate__sock_peer(sock->fd, addr);
+}
+
+static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
+{
+    begin_in(io, &sock->in, GATE_OP_ACCEPT, flags, done);
+}
+
+static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
+                           gate_op_done *done)
+{
+    begin_out(io, &sock->out, GATE_OP_CONNECT, 0, done);
+    sock->fd = -1;
+    self_of(io)->addr = *addr;
+}
+
+static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+{
+    begin_in(io, &sock->in, GATE_OP_RECV, 0, done);
+}
+
+static void submit_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
+                        gate_op_done *done)
+{
+    begin_out(io, &sock->out, GATE_OP_SEND, flags, done);
+    sock->out.buf = buf;
+    sock->out.len = len;
+}
+
+static void submit_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
+{
+    begin_out(io, &sock->out, GATE_OP_SHUTDOWN, 0, done);
+}
+
+static void submit_close(gate_io *io, gate_sock *sock, gate_op_done *done)
+{
+    assert(!gate__op_busy(&sock->in));
+    begin_out(io, &sock->out, GATE_OP_CLOSE, 0, done);
+}
+
+/* Shutdown and close end by themselves. */
+static void cancel(gate_io *io, gate_sock *sock, gate_op *op)
+{
+    (void)io, (void)sock;
+    if (gate__op_busy(op) && op->kind != GATE_OP_SHUTDOWN && op->kind != GATE_OP_CLOSE)
+        op->state |= CANCELLED;
+}
+
+static void submit_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done)
+{
+    assert(!self_of(io)->lookup);
+    begin(&resolve->op, GATE_OP_RESOLVE, 0, done);
+    resolve->op.aux = (uint32_t)gate__resolve_start(resolve, NULL, NULL);
+    self_of(io)->lookup = resolve;
+}
+
+static void cancel_resolve(gate_io *io, gate_resolve *resolve)
+{
+    if (self_of(io)->lookup != resolve || !resolve->job)
+        return;
+    gate__resolve_abandon(resolve);
+    resolve->op.aux = (uint32_t)-ECANCELED;
+}
+
+static void free_loop(gate_io *io)
+{
+    (void)io;
+}
+
+static const gate_io_ops blocking_ops = {
+    .name = "blocking",
+    .listen = listen_on,
+    .adopt = adopt,
+    .discard = discard,
+    .peer = peer_of,
+    .accept = submit_accept,
+    .connect = submit_connect,
+    .recv = submit_recv,
+    .send = submit_send,
+    .shutdown = submit_shutdown,
+    .close = submit_close,
+    .cancel = cancel,
+    .resolve = submit_resolve,
+    .resolve_cancel = cancel_resolve,
+    .run = run,
+    .wake = wake,
+    .free = free_loop,
+};
+
+/* The buffer is left as it is, since it is large and needs no zeroes. */
+void gate__io_blocking_init(gate__io_blocking *self)
+{
+    memset(self, 0, offsetof(gate__io_blocking, addr));
+    self->io = (gate_io){.ops = &blocking_ops, .now_ns = gate__clock_ns()};
+    self->send_timeout_ns = FOREVER;
+    self->recv_timeout_ns = FOREVER;
+}

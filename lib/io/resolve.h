@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_IO_RESOLVE_H
+#define GATE_IO_RESOLVE_H
+
+/*
+ * Name look-ups. getaddrinfo blocks and cannot be cancelled, so it runs on a thread of its own,
+ * which works on a job of its own: an answer that comes after the look-up was abandoned frees the
+ * job and touches nothing else. Numeric and Unix addresses need no thread.
+ */
+
+#include <stdint.h>
+
+#include "io/io.h"
+
+/* Says that an answer is there. Runs on the helper thread, never after gate__resolve_abandon. */
+typedef void gate__resolve_notify(void *arg);
+
+/* Starts looking up resolve->host. 0: done, the addresses are there. 1: under way; notify(arg) (if
+ * not NULL) will be called once, then gate__resolve_take has the answer. Else a code. */
+int gate__resolve_start(gate_resolve *resolve, gate__resolve_notify *notify, void *arg);
+
+/* -EAGAIN: not yet. Else the look-up is over: 0 and the addresses, or a code. */
+int gate__resolve_take(gate_resolve *resolve);
+
+/* Waits for the answer until deadline_ns (UINT64_MAX: for ever). */
+void gate__resolve_wait(gate_resolve *resolve, uint64_t deadline_ns);
+
+/* Gives up a look-up that is under way. */
+void gate__resolve_abandon(gate_resolve *resolve);
+
+/* Looks up the first address and blocks as long as that takes. 0, GATE_ENAME, GATE_ENAMELATER,
+ * -ENOMEM, -EINVAL, -ENAMETOOLONG. */
+int gate__resolve_now(const char *host, uint16_t port, gate__sockaddr *addr);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_IO_SOCK_H
+#define GATE_IO_SOCK_H
+
+/* What the backends ask of the kernel about sockets, and the clock. Plain calls that return at
+ * once: 0 (or what they say) or a negative code. */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/addr.h"
+
+/* Nanoseconds on CLOCK_MONOTONIC. */
+uint64_t gate__clock_ns(void);
+
+/* A new CLOEXEC stream socket, TCP_NODELAY where that applies. flags: SOCK_NONBLOCK or 0. The
+ * descriptor, or -errno. */
+int gate__sock_open(int family, int flags);
+
+/* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_LISTEN_... of
+ * io.h; backlog 0 takes the kernel's largest. The descriptor, or -errno of bind(2) or listen(2).
+ * A listener on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0 instead.
+ * Unix paths: the file of a socket that nobody listens on is replaced. -EADDRINUSE: somebody does.
+ * -EEXIST: the file is not a socket; it is left alone. */
+int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags);
+
+/* Checks that fd is a listening stream socket (TCP or Unix), makes it nonblocking and CLOEXEC, and
+ * fills in its address. On an error fd is as it was. -EBADF, -ENOTSOCK, -EINVAL. */
+int gate__sock_adopt(int fd, gate__sockaddr *addr);
+
+/* Another CLOEXEC descriptor of the same socket, or -errno. */
+int gate__sock_dup(int fd);
+
+/* The address of the other side. 0, -errno. */
+int gate__sock_peer(int fd, gate__sockaddr *addr);
+
+/* What a finished connect of fd to *addr amounts to: 0, or GATE_ESELF where the kernel has joined
+ * the socket to itself (possible when nobody listens on a port that it may also choose from). */
+int gate__sock_connected(int fd, const gate__sockaddr *addr);
+
+/* The code for connect's errno: GATE_EPORTS where no local port is left, else -errno. */
+int gate__sock_connect_code(const gate__sockaddr *addr, int error);
+
+/* Which file a Unix listener has made; all zero for every other address. */
+typedef struct gate__sock_file {
+    dev_t device;
+    ino_t inode;
+} gate__sock_file;
+
+/* Remembers the file of a listener that was just opened on *addr. */
+void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr);
+
+/* Removes that file if it is still the same one. Call it before the listener is closed: until then
+ * the kernel keeps the inode, so that no other file can have its number. */
+void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file);
+
+#endif

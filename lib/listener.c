@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#define RETRY_NS UINT64_C(50000000)
+
+static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags);
+
+void gate__listeners_init(gate__listeners *listeners, gate__streams *streams,
+                          uint32_t connections_max)
+{
+    *listeners = (gate__listeners){
+        .streams = streams, .connections_max = connections_max, .retry_ns = UINT64_MAX};
+}
+
+static int has_room(const gate__listeners *listeners)
+{
+    return listeners->streams->count < listeners->connections_max;
+}
+
+static void link_listener(gate__listeners *listeners, gate__listener *listener)
+{
+    listener->owner = listeners;
+    listener->next = listeners->first;
+    listeners->first = listener;
+    listeners->open++;
+}
+
+int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
+                        unsigned flags)
+{
+    gate_io *io = listeners->streams->io;
+    gate__listener *listener = calloc(1, sizeof *listener);
+    if (!listener)
+        return -ENOMEM;
+    gate__sock_init(&listener->sock, -1);
+    int rc = io->ops->listen(io, &listener->sock, addr, backlog, flags);
+    if (rc) {
+        free(listener);
+        return rc;
+    }
+    listener->addr = *addr;
+    gate__sock_file_of(&listener->file, addr);
+    link_listener(listeners, listener);
+    return 0;
+}
+
+int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr)
+{
+    gate_io *io = listeners->streams->io;
+    gate__listener *listener = calloc(1, sizeof *listener);
+    if (!listener)
+        return -ENOMEM;
+    gate__sock_init(&listener->sock, -1);
+    int rc = io->ops->adopt(io, &listener->sock, fd, addr);
+    if (rc) {
+        free(listener);
+        return rc;
+    }
+    listener->addr = *addr;
+    link_listener(listeners, listener);
+    return 0;
+}
+
+/* ---- Accepting ---- */
+
+static void arm(gate__listener *listener)
+{
+    gate__listeners *listeners = listener->owner;
+    gate_io *io = listeners->streams->io;
+    if (listener->sock.fd < 0 || gate__op_busy(&listener->sock.in) ||
+        gate__op_busy(&listener->sock.out) || !listeners->serving || !has_room(listeners))
+        return;
+    io->ops->accept(io, &listener->sock, listeners->draining ? GATE_IO_NOWAIT : 0, on_accept);
+}
+
+static void on_closed(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, out));
+    gate__listener *listener = (gate__listener *)(void *)sock;
+    (void)io;
+    (void)result;
+    (void)flags;
+    sock->fd = -1;
+    listener->owner->open--;
+}
+
+static void close_listener(gate__listener *listener)
+{
+    gate_io *io = listener->owner->streams->io;
+    gate_sock *sock = &listener->sock;
+    if (sock->fd < 0 || gate__op_busy(&sock->out))
+        return;
+    if (gate__op_busy(&sock->in)) {
+        io->ops->cancel(io, sock, &sock->in); /* comes back here when it has ended */
+        return;
+    }
+    gate__sock_unlink(&listener->addr, &listener->file);
+    io->ops->close(io, sock, on_closed);
+}
+
+/* Without descriptors or memory, or for a reason that we don't know: waits a little. */
+static void pause_accepting(gate__listeners *listeners, int error)
+{
+    gate_io *io = listeners->streams->io;
+    listeners->retry_ns = io->now_ns + RETRY_NS;
+    if (listeners->starved)
+        return;
+    listeners->starved = 1;
+    gate__count_add(&listeners->streams->metrics.accept_pauses, 1);
+    gate__log_text(&listeners->streams->log, GATE_LOG_WARNING,
+                   "cannot accept for now, will try again", gate_strerror(error));
+}
+
+/* Errors of the one connection that was taken off the queue, accept(2): the next may be fine. */
+static int is_passing(int error)
+{
+    switch (-error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case EPERM:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EOPNOTSUPP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static void on_accept_error(gate__listener *listener, int error)
+{
+    gate__listeners *listeners = listener->owner;
+    if (error == -ECANCELED || error == -EAGAIN)
+        return;
+    gate__count_add(&listeners->streams->metrics.accept_errors, 1);
+    if (!is_passing(error))
+        pause_accepting(listeners, error);
+}
+
+static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, in));
+    gate__listener *listener = (gate__listener *)(void *)sock;
+    gate__listeners *listeners = listener->owner;
+    if (result >= 0) {
+        listeners->starved = 0;
+        if (!gate__stream_open(listeners->streams, result))
+            on_accept_error(listener, -ENOMEM);
+    } else {
+        on_accept_error(listener, result);
+    }
+    int paused = listeners->retry_ns != UINT64_MAX;
+    if (flags & GATE_IO_MORE) {
+        if (paused || !has_room(listeners))
+            io->ops->cancel(io, sock, op);
+        return;
+    }
+    if (!listeners->serving || (listeners->draining && result == -EAGAIN))
+        close_listener(listener);
+    else if (!paused)
+        arm(listener);
+}
+
+static void arm_all(gate__listeners *listeners)
+{
+    for (gate__listener *listener = listeners->first; listener; listener = listener->next)
+        arm(listener);
+}
+
+void gate__listeners_serve(gate__listeners *listeners)
+{
+    listeners->serving = 1;
+    arm_all(listeners);
+}
+
+void gate__listeners_drain(gate__listeners *listeners)
+{
+    gate_io *io = listeners->streams->io;
+    listeners->draining = 1;
+    for (gate__listener *listener = listeners->first; listener; listener = listener->next) {
+        io->ops->cancel(io, &listener->sock, &listener->sock.in); /* armed again with NOWAIT */
+        arm(listener);
+    }
+}
+
+void gate__listeners_close(gate__listeners *listeners)
+{
+    listeners->serving = 0;
+    for (gate__listener *listener = listeners->first; listener; listener = listener->next)
+        close_listener(listener);
+}
+
+void gate__listeners_resume(gate__listeners *listeners)
+{
+    listeners->retry_ns = UINT64_MAX;
+    if (listeners->open)
+        arm_all(listeners);
+}
+
+void gate__listeners_free(gate__listeners *listeners)
+{
+    while (listeners->first) {
+        gate__listener *listener = listeners->first;
+        listeners->first = listener->next;
+        free(listener);
+    }
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_LISTENER_H
+#define GATE_LISTENER_H
+
+/*
+ * One worker's listening socket. It accepts while there is room for connections; without descriptors
+ * or memory it pauses until a connection closes or a short time is over, so that a full process
+ * neither spins nor stops for good. When the server stops, it takes what the kernel has queued and
+ * then closes.
+ */
+
+#include "io/io.h"
+#include "io/sock.h"
+#include "stream.h"
+
+typedef struct gate__listener gate__listener;
+
+/* What the listeners of one worker share. */
+typedef struct gate__listeners {
+    gate__streams *streams;
+    gate__listener *first;
+    uint32_t connections_max;
+    uint32_t open;
+    uint64_t retry_ns; /* when paused listeners try again; UINT64_MAX: none is paused */
+    uint8_t serving;
+    uint8_t draining;
+    uint8_t starved; /* an episode without descriptors or memory is under way */
+} gate__listeners;
+
+struct gate__listener {
+    gate_sock sock;
+    gate__sockaddr addr;
+    gate__sock_file file; /* of a Unix listener that we opened */
+    gate__listeners *owner;
+    gate__listener *next;
+};
+
+void gate__listeners_init(gate__listeners *listeners, gate__streams *streams,
+                          uint32_t connections_max);
+/* Opens one more on *addr, which becomes the bound address; flags: GATE_LISTEN_... 0, -errno. */
+int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
+                        unsigned flags);
+/* Takes a listening descriptor. 0, -errno. */
+int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr);
+
+/* Starts accepting. */
+void gate__listeners_serve(gate__listeners *listeners);
+/* Takes what is queued, then closes; `open` says how many still do. */
+void gate__listeners_drain(gate__listeners *listeners);
+/* Closes all at once, whatever is queued. */
+void gate__listeners_close(gate__listeners *listeners);
+/* Accepts again where that had to wait: after a connection has closed, or at retry_ns. */
+void gate__listeners_resume(gate__listeners *listeners);
+/* All closed: frees them. */
+void gate__listeners_free(gate__listeners *listeners);
+
+#endif

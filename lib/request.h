@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_REQUEST_H
+#define GATE_REQUEST_H
+
+/*
+ * Requests between the connection that they came from and whoever answers them.
+ *
+ * Each request has a slot. A gate_request * is an address inside its slot: the slot's start says
+ * which slot, the distance from it which generation of it. So a handle that was used up is told from
+ * the slot's next request without any table, and a late second answer is -EALREADY. Slots are never
+ * given back to the system before the server is closed, and the one freed last is used again last.
+ *
+ * A slot's word holds its generation and state:
+ *
+ *   FREE -> RUNNING -> FREE                      answered inside the handler, the common case
+ *                   -> HELD -> FREE              answered, but an earlier request was not yet
+ *                   -> DEFERRED -> ANSWERED -> FREE    by any thread, handed over by the inbox
+ *                               -> GONE -> ANSWERED -> FREE   the connection went first
+ *
+ * Only DEFERRED and GONE are left by compare-and-swap, for only there two threads meet. The inbox is
+ * a stack that any thread pushes on; the worker takes all of it at once and reverses it.
+ */
+
+#include <gate/gate.h>
+#include <stdatomic.h>
+
+#include "core/conn.h"
+#include "io/io.h"
+
+typedef struct gate__slot gate__slot;
+typedef struct gate__requests gate__requests;
+
+struct gate__requests {
+    gate_server *server;
+    gate_handler *handler;
+    void *user;
+    const gate_codec *codec;
+    gate__metrics *metrics;
+    gate__chunk_pool *pool;
+    gate_io *io; /* woken by an answer from elsewhere */
+    /* A pending request of this connection has its answer; calls gate__conn_settle. */
+    void (*settled)(gate__conn *conn);
+    gate__slot *current; /* the next request's, where one is ready */
+    gate__slot *spare;
+    gate__slot *spare_tail;
+    void *blocks;
+    _Atomic(gate__slot *) inbox;
+    _Atomic uint32_t answering; /* threads between taking the right to answer and having woken io */
+};
+
+void gate__requests_init(gate__requests *requests);
+/* Frees all slots, and the answers that nobody took. */
+void gate__requests_free(gate__requests *requests);
+
+/* Runs the handler; a gate__conn_config's deliver calls it. sock: the connection's. */
+void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const gate_sock *sock,
+                            const uint8_t *body, size_t len);
+
+/* What gate__conn_config's leave calls. */
+void gate__requests_leave(gate__pending *pending);
+
+/* Takes the answers that came from elsewhere. Worker's thread, outside of completions. */
+void gate__requests_take(gate__requests *requests);
+
+#endif

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+enum { NS_PER_MS = 1000000 };
+
+#define OWNER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+static void update(gate__stream *stream);
+
+static gate__stream *of_conn(gate__conn *conn)
+{
+    return OWNER_OF(conn, gate__stream, conn);
+}
+
+static uint64_t now(const gate__stream *stream)
+{
+    return stream->owner->io->now_ns;
+}
+
+static gate_reason reason_of(int error)
+{
+    switch (-error) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case ECONNABORTED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENOTCONN:
+        return GATE_CLOSE_RESET;
+    case ENOMEM:
+    case ENOBUFS:
+        return GATE_CLOSE_NO_MEMORY;
+    default:
+        return GATE_CLOSE_IO;
+    }
+}
+
+/* ---- Completions ---- */
+
+static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate__stream *stream = OWNER_OF(op, gate__stream, sock.in);
+    stream->multishot = (flags & GATE_IO_MORE) != 0;
+    if (result > 0)
+        gate__conn_input(&stream->conn, op->buf, (size_t)result, flags & GATE_IO_FULL, io->now_ns);
+    else if (result == 0)
+        gate__conn_eof(&stream->conn, io->now_ns);
+    else if (result != -ECANCELED)
+        gate__conn_abort(&stream->conn, reason_of(result));
+    update(stream);
+}
+
+static void on_send(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate__stream *stream = OWNER_OF(op, gate__stream, sock.out);
+    if (flags & GATE_IO_CLOSED)
+        stream->sock.fd = -1;
+    if (result >= 0)
+        gate__conn_sent(&stream->conn, (size_t)result, io->now_ns);
+    else if (result != -ECANCELED)
+        gate__conn_abort(&stream->conn, reason_of(result));
+    update(stream);
+}
+
+static void on_shutdown(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate__stream *stream = OWNER_OF(op, gate__stream, sock.out);
+    (void)flags;
+    if (result == 0)
+        gate__conn_fin(&stream->conn, io->now_ns);
+    else if (result != -ECANCELED)
+        gate__conn_abort(&stream->conn, reason_of(result));
+    update(stream);
+}
+
+/* ---- Opening and closing ---- */
+
+static void release(gate__stream *stream)
+{
+    gate__streams *streams = stream->owner;
+    gate__timers_remove(&streams->timers, &stream->timer);
+    gate__conn_free(&stream->conn);
+    gate__sources_remove(&streams->sources, stream->source);
+    *stream->link = stream->next;
+    if (stream->next)
+        stream->next->link = stream->link;
+    streams->count--;
+    gate__count_add(&streams->metrics.connections, (uint64_t)-1);
+    free(stream);
+}
+
+static void finish(gate__stream *stream)
+{
+    gate__streams *streams = stream->owner;
+    gate__count_add(&streams->metrics.closed[stream->conn.reason], 1);
+    release(stream);
+    streams->closed(streams);
+}
+
+static void on_close(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    (void)io;
+    (void)result; /* the descriptor is gone whatever close(2) says */
+    (void)flags;
+    finish(OWNER_OF(op, gate__stream, sock.out));
+}
+
+static void close_stream(gate__stream *stream)
+{
+    gate_io *io = stream->owner->io;
+    gate_sock *sock = &stream->sock;
+    if (sock->fd < 0) {
+        finish(stream);
+        return;
+    }
+    if (!stream->closing) {
+        stream->closing = 1;
+        gate__log_close(&stream->owner->log, io, sock, (gate_reason)stream->conn.reason);
+        gate__timers_remove(&stream->owner->timers, &stream->timer);
+        io->ops->cancel(io, sock, &sock->in);
+        io->ops->cancel(io, sock, &sock->out);
+    }
+    if (!gate__op_busy(&sock->in) && !gate__op_busy(&sock->out))
+        io->ops->close(io, sock, on_close);
+}
+
+/* Counts the source; a connection that may not stay is aborted with the reason. */
+static void admit(gate__stream *stream)
+{
+    gate__streams *streams = stream->owner;
+    gate__sockaddr addr;
+    if (!streams->source_max || streams->io->ops->peer(streams->io, &stream->sock, &addr))
+        return;
+    uint64_t source = gate__addr_source(&addr);
+    int rc = gate__sources_add(&streams->sources, source, streams->source_max);
+    if (rc == 1)
+        stream->source = source;
+    else
+        gate__conn_abort(&stream->conn, rc ? GATE_CLOSE_NO_MEMORY : GATE_CLOSE_PEER_LIMIT);
+}
+
+gate__stream *gate__stream_open(gate__streams *streams, int fd)
+{
+    gate_io *io = streams->io;
+    gate__stream *stream = malloc(sizeof *stream);
+    if (!stream) {
+        io->ops->discard(io, fd);
+        return NULL;
+    }
+    *stream = (gate__stream){.owner = streams, .next = streams->first, .link = &streams->first};
+    if (stream->next)
+        stream->next->link = &stream->next;
+    streams->first = stream;
+    streams->count++;
+    gate__count_add(&streams->metrics.accepted, 1);
+    gate__count_add(&streams->metrics.connections, 1);
+    gate__sock_init(&stream->sock, fd);
+    gate__conn_init(&stream->conn, &streams->config, io->now_ns);
+    if (streams->drain_until != UINT64_MAX)
+        gate__conn_stop(&stream->conn, streams->drain_until, io->now_ns);
+    admit(stream);
+    update(stream);
+    return stream;
+}
+
+/* ---- The driver ---- */
+
+static void set_timer(gate__stream *stream)
+{
+    uint64_t deadline = gate__conn_deadline(&stream->conn);
+    if (deadline == UINT64_MAX)
+        return; /* one that is still set finds nothing due */
+    uint64_t expires_ms = deadline / NS_PER_MS + (deadline % NS_PER_MS != 0);
+    if (!gate__timer_linked(&stream->timer) || expires_ms < stream->timer.expires_ms)
+        gate__timers_insert(&stream->owner->timers, &stream->timer, expires_ms);
+}
+
+static void submit_send(gate__stream *stream)
+{
+    gate_io *io = stream->owner->io;
+    const uint8_t *bytes;
+    int more, last;
+    size_t len = gate__conn_output(&stream->conn, &bytes, &more, &last);
+    unsigned flags = more ? GATE_IO_MOREOUT : 0;
+    /* Where the close is to be told about, the peer's address must still be there to tell. */
+    if (last && !gate__op_busy(&stream->sock.in) &&
+        !gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
+        flags |= GATE_IO_LAST;
+    io->ops->send(io, &stream->sock, bytes, len, flags, on_send);
+}
+
+static void submit(gate__stream *stream, unsigned wants)
+{
+    gate_io *io = stream->owner->io;
+    gate_sock *sock = &stream->sock;
+    if (wants & GATE__WANT_READ) {
+        if (!gate__op_busy(&sock->in))
+            io->ops->recv(io, sock, on_recv);
+    } else if (stream->multishot && gate__op_busy(&sock->in)) {
+        stream->multishot = 0;
+        io->ops->cancel(io, sock, &sock->in);
+    }
+    if (gate__op_busy(&sock->out))
+        return;
+    if (wants & GATE__WANT_SEND)
+        submit_send(stream);
+    else if (wants & GATE__WANT_FIN)
+        io->ops->shutdown(io, sock, on_shutdown);
+}
+
+static void update(gate__stream *stream)
+{
+    unsigned wants = gate__conn_wants(&stream->conn);
+    if (wants & GATE__WANT_CLOSE) {
+        close_stream(stream);
+        return;
+    }
+    submit(stream, wants);
+    set_timer(stream);
+}
+
+void gate__streams_expire(gate__streams *streams)
+{
+    gate__timer *timer;
+    gate__timers_advance(&streams->timers, streams->io->now_ns / NS_PER_MS);
+    while ((timer = gate__timers_pop(&streams->timers))) {
+        gate__stream *stream = OWNER_OF(timer, gate__stream, timer);
+        gate__conn_expire(&stream->conn, now(stream));
+        update(stream);
+    }
+}
+
+void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns)
+{
+    gate__stream *next;
+    streams->drain_until = drain_deadline_ns;
+    for (gate__stream *stream = streams->first; stream; stream = next) {
+        next = stream->next;
+        gate__conn_stop(&stream->conn, drain_deadline_ns, now(stream));
+        update(stream);
+    }
+}
+
+void gate__streams_abandon(gate__streams *streams)
+{
+    while (streams->first) {
+        streams->io->ops->discard(streams->io, streams->first->sock.fd);
+        release(streams->first);
+    }
+}
+
+/* ---- Between connection and requests ---- */
+
+void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len)
+{
+    gate__stream *stream = of_conn(conn);
+    gate__requests_deliver(&stream->owner->requests, conn, &stream->sock, body, len);
+}
+
+void gate__stream_leave(gate__conn *conn, gate__pending *pending)
+{
+    (void)conn;
+    gate__requests_leave(pending);
+}
+
+void gate__stream_settled(gate__conn *conn)
+{
+    gate__stream *stream = of_conn(conn);
+    gate__conn_settle(conn, now(stream));
+    update(stream);
+}

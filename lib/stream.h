@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GATE_STREAM_H
+#define GATE_STREAM_H
+
+/*
+ * A stream drives one core/conn over gate_io: it turns what the connection wants into operations,
+ * and completions, timers and answers into calls of the connection. It decides nothing itself.
+ *
+ * Lifetime: opened on accept; closing begins when the connection wants it. Then operations in flight
+ * are cancelled, their completions awaited, the descriptor closed, and in the completion of that the
+ * stream is freed. Each event ends in one update(), which is the only place that submits.
+ *
+ * The timer is moved only when the deadline comes nearer; when it fires early, it is set again.
+ */
+
+#include "core/conn.h"
+#include "core/sources.h"
+#include "core/timers.h"
+#include "io/io.h"
+#include "log.h"
+#include "request.h"
+
+typedef struct gate__stream gate__stream;
+typedef struct gate__streams gate__streams;
+
+/* The streams of one worker and what they share. */
+struct gate__streams {
+    gate_io *io;
+    gate__timers timers;
+    gate__conn_config config;
+    gate__requests requests;
+    gate__metrics metrics;
+    gate__chunk_pool pool;
+    gate__sources sources;
+    gate__log log;
+    uint32_t source_max; /* 0: sources are not counted */
+    uint32_t count;
+    uint64_t drain_until; /* UINT64_MAX: not stopping */
+    gate__stream *first;
+    void (*closed)(gate__streams *streams); /* one has been freed */
+};
+
+struct gate__stream {
+    gate__conn conn;
+    gate_sock sock;
+    gate__timer timer;
+    gate__streams *owner;
+    gate__stream *next;
+    gate__stream **link;
+    uint64_t source;
+    uint8_t closing;
+    uint8_t multishot; /* the recv in flight completes more than once */
+};
+
+/* An idle connection costs this and nothing else. */
+_Static_assert(sizeof(gate__stream) <= 496, "an idle connection fits 512 bytes");
+
+/* Takes a descriptor from accept. NULL: no memory; the descriptor is closed. */
+gate__stream *gate__stream_open(gate__streams *streams, int fd);
+
+/* Runs the timers that are due. */
+void gate__streams_expire(gate__streams *streams);
+/* Stops all, see gate__conn_stop. New ones may be opened: they are stopped too. */
+void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns);
+/* Frees all where their loop has failed and nothing completes any more. */
+void gate__streams_abandon(gate__streams *streams);
+
+/* gate__conn_config's and gate__requests' callbacks. */
+void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len);
+void gate__stream_leave(gate__conn *conn, gate__pending *pending);
+void gate__stream_settled(gate__conn *conn);
+
+#endif

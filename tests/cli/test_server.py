@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: MIT
+"""gate-server's end and its options: signals, --once, limits, --json, what it prints."""
+import json
+import os
+import signal
+import unittest
+
+from harness import REJECT, WELCOME, TestCase, read_all, talk
+
+
+class StopTest(TestCase):
+    def test_sigterm_and_sigint_end_it_with_0(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = self.server()
+            self.assertEqual(self.ask(server, b"1"), WELCOME)
+            server.signal(number)
+            self.assertEqual(server.wait(), 0)
+
+    def test_request_that_is_being_read_is_still_answered(self):
+        server = self.server("--framing", "line")
+        sock = self.connect(server)
+        sock.sendall(b"1\n")
+        self.wait_readable(sock)
+        self.assertEqual(sock.recv(100), WELCOME + b"\n")
+        path = self.half_request(server)
+        server.signal()
+        self.wait_refused(server.port)
+        self.assertEqual(talk(path, b"\n"), WELCOME + b"\n")
+        self.assertEqual(server.wait(), 0)
+
+    def half_request(self, server):
+        """A connection whose first byte the server has taken: it was accepted, since the server
+        answers later connections only after it."""
+        sock = self.connect(server)
+        sock.sendall(b"1")
+        probe = self.connect(server)
+        probe.sendall(b"1\n")
+        self.assertEqual(probe.recv(100), WELCOME + b"\n")
+        return sock
+
+    def test_silent_client_is_cut_off_at_the_drain_timeout(self):
+        server = self.server("--timeout", "never", "--drain-timeout", "100ms")
+        sock = self.connect(server)
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        server.signal()
+        self.assertEqual(server.wait(), 0)
+        self.assertIn(self.end_of(sock), (b"", "reset"))
+
+    def end_of(self, sock):
+        try:
+            return read_all(sock)
+        except ConnectionResetError:
+            return "reset"
+
+    def test_second_signal_ends_it_at_once(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM),
+                              (signal.SIGTERM, signal.SIGINT)):
+            server = self.server("--framing", "line", "--timeout", "never", "--drain-timeout",
+                                 "1h")
+            self.half_request(server)
+            server.signal(first)
+            self.wait_refused(server.port)
+            self.assertIsNone(server.process.poll())
+            server.signal(second)
+            self.assertEqual(server.wait(), -second)
+
+    def test_clients_that_wait_in_the_queue_are_served_after_a_signal(self):
+        server = self.server("--backlog", "64")
+        os.kill(server.process.pid, signal.SIGSTOP)
+        socks = [self.connect(server) for _ in range(16)]
+        for sock in socks:
+            sock.sendall(b"1")
+        server.signal()
+        os.kill(server.process.pid, signal.SIGCONT)
+        self.assertEqual([read_all(sock) for sock in socks], [WELCOME] * 16)
+        self.assertEqual(server.wait(), 0)
+
+    def test_reader_of_stdout_that_has_gone_does_not_end_it(self):
+        server = self.server("--timeout", "50ms")
+        server.process.stdout.close()
+        self.ask(server, b"")
+        self.ask(server, b"")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+
+
+class OnceTest(TestCase):
+    def test_once_welcomes_one_and_exits_0(self):
+        server = self.server("--once")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.wait(), 0)
+
+    def test_once_rejects_one_and_exits_1(self):
+        server = self.server("--once")
+        self.assertEqual(self.ask(server, b"2"), REJECT)
+        self.assertEqual(server.wait(), 1)
+
+    def test_once_does_not_count_a_client_without_a_request(self):
+        server = self.server("--once")
+        self.assertEqual(self.ask(server, b"", end=True), b"")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.wait(), 0)
+
+    def test_once_ends_a_framed_connection_after_its_first_answer(self):
+        server = self.server("--once", "--framing", "line")
+        self.assertEqual(self.ask(server, b"1\n"), WELCOME + b"\n")
+        self.assertEqual(server.wait(), 0)
+
+    def test_once_with_several_workers(self):
+        server = self.server("--once", "--workers", "3")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.wait(), 0)
+
+
+class OptionTest(TestCase):
+    def test_other_words_and_answers(self):
+        server = self.server("--accept", "a", "--accept", "b", "--welcome", "in", "--reject", "out")
+        for word, reply in ((b"a", b"in"), (b"b", b"in"), (b"1", b"out"), (b"ab", b"out")):
+            self.assertEqual(self.ask(server, word), reply)
+
+    def test_empty_reject_closes_in_silence(self):
+        self.assertEqual(self.ask(self.server("--reject", ""), b"2"), b"")
+
+    def test_workers_all_serve(self):
+        server = self.server("--workers", "2")
+        for _ in range(50):
+            self.assertEqual(self.ask(server, b"1"), WELCOME)
+
+    def test_io_epoll_serves(self):
+        self.assertEqual(self.ask(self.server("--io", "epoll"), b"1"), WELCOME)
+
+    def test_io_uring_serves_or_says_that_it_is_not_there(self):
+        done = self.fail_server("-l", "192.0.2.1:1", "--io", "io_uring")
+        self.assertIn(done.returncode, (4, 8))
+        if done.returncode == 8:
+            self.assertIn(b"--io auto", done.stderr)
+
+    def test_max_per_address_closes_those_over_it(self):
+        server = self.server("--max-per-address", "2")
+        first, second = self.connect(server), self.connect(server)
+        self.assertEqual(self.ask(server, b""), b"")
+        self.assertEqual(talk(first, b"1"), WELCOME)
+        self.assertEqual(talk(second, b"1"), WELCOME)
+
+    def test_max_connections_lets_others_wait(self):
+        server = self.server("--max-connections", "1")
+        first, second = self.connect(server), self.connect(server)
+        second.sendall(b"1")
+        self.assertEqual(talk(first, b"1"), WELCOME)
+        self.assertEqual(read_all(second), WELCOME)
+
+    def test_max_request_cuts_raw_requests(self):
+        server = self.server("--max-request", "2K", "--accept", "x" * 2048)
+        self.assertEqual(self.ask(server, b"x" * 5000), WELCOME)
+
+    def test_idle_timeout_is_of_its_own(self):
+        server = self.server("--framing", "line", "--timeout", "never", "--idle-timeout", "100ms")
+        self.assertEqual(self.ask(server, b"1\n"), WELCOME + b"\n")
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(server.out.all(), "")
+
+    def test_write_timeout_ends_a_client_that_never_reads(self):
+        server = self.server("--framing", "line", "--timeout", "never", "--write-timeout", "100ms",
+                             "--welcome", "x" * 100000)
+        sock = self.connect(server)
+        sock.setblocking(False)
+        try:
+            while sock.send(b"1\n" * 4096):
+                pass
+        except BlockingIOError:
+            pass
+        sock.setblocking(True)
+        server.signal()
+        self.assertEqual(server.wait(), 0)
+
+    def test_timeout_is_not_extended_by_bytes(self):
+        server = self.server("--framing", "line", "--timeout", "300ms")
+        sock = self.connect(server)
+        sock.settimeout(0.02)
+        for _ in range(1000):
+            try:
+                sock.sendall(b"x")
+                if sock.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            self.fail("still open after 20 s")
+        server.out.wait("time out")
+
+    def test_verbose_tells_each_close(self):
+        server = self.server("-v")
+        self.ask(server, b"1")
+        self.assertEqual(server.stop(), 0)
+        self.assertIn("127.0.0.1:", server.err.all().split("listening on", 1)[1].split("\n", 1)[1])
+
+    def test_quiet_says_nothing(self):
+        port = self.closed_port()
+        path = os.path.join(self.folder(), "door")
+        done = self.run_program("sh", "-c", '"$0" -q -l unix:"$2" --once & '
+                                'until test -S "$2"; do :; done; "$1" --retry 9 unix:"$2"; wait',
+                                os.environ["GATE_SERVER"], os.environ["GATE_CLIENT"], path)
+        self.assertEqual((done.stdout, done.stderr), (WELCOME, b""))
+        done = self.client("-q", "127.0.0.1:%d" % port)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+
+    def test_no_descriptor_is_left_behind(self):
+        server = self.server("--framing", "line")
+        self.ask(server, b"1\n", end=True)
+        folder = "/proc/%d/fd" % server.process.pid
+        before = len(os.listdir(folder))
+        for _ in range(50):
+            self.ask(server, b"1\n", end=True)
+            self.ask(server, b"2\n")
+        self.ask(server, b"1\n", end=True)
+        self.assertLessEqual(len(os.listdir(folder)), before + 1)
+
+
+class JsonTest(TestCase):
+    def one_object(self, text):
+        self.assertEqual(text.count("\n"), 1)
+        found = json.loads(text)
+        self.assertEqual(found["schema_version"], 1)
+        self.assertEqual(found["program"], "gate-server")
+        return found
+
+    def test_counters_come_at_the_end(self):
+        server = self.server("--json", "--timeout", "200ms")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(self.ask(server, b"22"), REJECT)
+        self.assertEqual(self.ask(server, b""), b"")
+        server.err.wait("time out")
+        self.assertEqual(server.stop(), 0)
+        found = self.one_object(server.out.all())
+        self.assertEqual(found["listening"], ["127.0.0.1:%d" % server.port])
+        self.assertEqual((found["exit"], found["error"], found["hint"]), (0, None, None))
+        stats = found["stats"]
+        self.assertEqual([stats[key] for key in ("accepted", "requests", "replies", "rejections")],
+                         [3, 2, 1, 1])
+        self.assertEqual((stats["bytes_in"], stats["bytes_out"]), (3, len(WELCOME + REJECT)))
+        closed = {key: count for key, count in stats["closed"].items() if count}
+        self.assertEqual(closed, {"answered": 1, "rejected": 1, "timeout": 1})
+
+    def test_failures_are_objects_too(self):
+        port = self.server().port
+        for options, code, error in (
+                (("-l", "127.0.0.1:%d" % port), 4, "address in use"),
+                (("-l", "127.0.0.1:70000"), 2, "70000"),
+                (("--nonsense",), 2, "--nonsense"),
+                (("--timeout", "80x"), 2, "80x"),
+                (("operand",), 2, "operand"),
+                (("-l", "fd:99"), 8, "fd:99")):
+            for argv in (options + ("--json",), ("--json",) + options):
+                done = self.fail_server(*argv)
+                found = self.one_object(done.stdout.decode())
+                self.assertEqual((done.returncode, found["exit"]), (code, code))
+                self.assertIn(error, found["error"])
+                self.assertEqual(found["listening"], [])
+
+    def test_bytes_of_the_command_line_never_break_the_object(self):
+        done = self.fail_server("--json", "-l", b'a"\\\n\xff\xed\xa0\x80:1:2')
+        found = json.loads(done.stdout.decode("utf-8"))
+        self.assertEqual(found["exit"], 2)
+
+    def test_once_tells_its_exit_code(self):
+        server = self.server("--json", "--once")
+        self.ask(server, b"2")
+        self.assertEqual(server.wait(), 1)
+        self.assertEqual(self.one_object(server.out.all())["exit"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/io_blocking.h"
+#include "io/sock.h"
+
+/* ---- The loop ------------------------------------------------------------------------------ */
+
+int loop_setup(void **state)
+{
+    const char *backend = *state;
+    struct loop *loop = calloc(1, sizeof *loop);
+
+    assert_non_null(loop);
+    for (int i = 0; i < 2; i++) {
+        loop->ends[i] = calloc(1, sizeof *loop->ends[i]);
+        assert_non_null(loop->ends[i]);
+        gate__sock_init(&loop->ends[i]->sock, -1);
+    }
+    loop->listener = loop->peer = -1;
+    if (!strcmp(backend, "epoll")) {
+        assert_int_equal(gate__io_epoll_open(&loop->io), 0);
+    } else {
+        gate__io_blocking *blocking = malloc(sizeof *blocking);
+
+        assert_non_null(blocking);
+        gate__io_blocking_init(blocking);
+        loop->io = &blocking->io;
+    }
+    assert_string_equal(loop->io->ops->name, backend);
+    *state = loop;
+    return 0;
+}
+
+static void close_end(struct loop *loop, struct end *end)
+{
+    if (!end)
+        return;
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    for (int i = 0; i < 100; i++)
+        if (gate__op_busy(&end->sock.in) || gate__op_busy(&end->sock.out))
+            loop->io->ops->run(loop->io, UINT64_MAX);
+    if (end->sock.fd >= 0) {
+        submit_close(loop, end);
+        wait_out(loop, end);
+    }
+    for (size_t i = 0; i < end->accepted_count; i++)
+        loop->io->ops->discard(loop->io, end->accepted[i]);
+    free(end);
+}
+
+int loop_teardown(void **state)
+{
+    struct loop *loop = *state;
+    int blocking = !strcmp(loop->io->ops->name, "blocking");
+
+    close_end(loop, loop->ends[0]);
+    close_end(loop, loop->ends[1]);
+    if (loop->peer >= 0)
+        close(loop->peer);
+    if (loop->listener >= 0)
+        close(loop->listener);
+    loop->io->ops->free(loop->io);
+    if (blocking)
+        free(loop->io);
+    free(loop);
+    return 0;
+}
+
+static void note(struct outcome *outcome, int result, unsigned flags)
+{
+    outcome->result = result;
+    outcome->flags = flags;
+    if (flags & GATE_IO_MORE)
+        outcome->mores++;
+    else
+        outcome->finals++;
+}
+
+static void done_in(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct end *end = (struct end *)(void *)((char *)op - offsetof(struct end, sock.in));
+
+    (void)io;
+    assert_int_equal(gate__op_busy(op), (flags & GATE_IO_MORE) != 0);
+    note(&end->in, result, flags);
+    if (flags & GATE_IO_MORE) {
+        assert_true(end->accepted_count < sizeof end->accepted / sizeof *end->accepted);
+        end->accepted[end->accepted_count++] = result;
+    } else if (result > 0) {
+        assert_true(end->got_len + (size_t)result <= sizeof end->got);
+        memcpy(end->got + end->got_len, op->buf, (size_t)result);
+        end->got_len += (size_t)result;
+    }
+}
+
+static void done_out(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct end *end = (struct end *)(void *)((char *)op - offsetof(struct end, sock.out));
+
+    (void)io;
+    assert_false(gate__op_busy(op));
+    note(&end->out, result, flags);
+}
+
+static void start(struct outcome *outcome)
+{
+    *outcome = (struct outcome){.result = INT32_MIN};
+}
+
+static void check_started(const struct outcome *outcome, const gate_op *op)
+{
+    assert_int_equal(outcome->finals + outcome->mores, 0);
+    assert_true(gate__op_busy(op));
+}
+
+void submit_connect(struct loop *loop, struct end *end, const gate__sockaddr *addr)
+{
+    start(&end->out);
+    loop->io->ops->connect(loop->io, &end->sock, addr, done_out);
+    check_started(&end->out, &end->sock.out);
+}
+
+void submit_recv(struct loop *loop, struct end *end)
+{
+    start(&end->in);
+    loop->io->ops->recv(loop->io, &end->sock, done_in);
+    check_started(&end->in, &end->sock.in);
+}
+
+void submit_send(struct loop *loop, struct end *end, const void *buf, size_t len, unsigned flags)
+{
+    start(&end->out);
+    loop->io->ops->send(loop->io, &end->sock, buf, len, flags, done_out);
+    check_started(&end->out, &end->sock.out);
+}
+
+void submit_shutdown(struct loop *loop, struct end *end)
+{
+    start(&end->out);
+    loop->io->ops->shutdown(loop->io, &end->sock, done_out);
+    check_started(&end->out, &end->sock.out);
+}
+
+void submit_close(struct loop *loop, struct end *end)
+{
+    start(&end->out);
+    loop->io->ops->close(loop->io, &end->sock, done_out);
+    check_started(&end->out, &end->sock.out);
+}
+
+void submit_accept(struct loop *loop, struct end *end, unsigned flags)
+{
+    start(&end->in);
+    loop->io->ops->accept(loop->io, &end->sock, flags, done_in);
+    check_started(&end->in, &end->sock.in);
+}
+
+static int wait_for(struct loop *loop, const struct outcome *outcome, const gate_op *op)
+{
+    uint64_t deadline = gate__clock_ns() + 10000 * MS;
+
+    while (gate__op_busy(op) && gate__clock_ns() < deadline)
+        assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    assert_int_equal(outcome->finals, 1);
+    return outcome->result;
+}
+
+int wait_in(struct loop *loop, struct end *end)
+{
+    return wait_for(loop, &end->in, &end->sock.in);
+}
+
+int wait_out(struct loop *loop, struct end *end)
+{
+    return wait_for(loop, &end->out, &end->sock.out);
+}
+
+void run_for(struct loop *loop, unsigned ms)
+{
+    uint64_t deadline = gate__clock_ns() + ms * MS;
+
+    while (gate__clock_ns() < deadline)
+        assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+}
+
+void join(struct loop *loop, const char *host)
+{
+    set_addr(&loop->addr, host, 0);
+    loop->listener = plain_listen(&loop->addr, 16);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+    loop->peer = plain_accept(loop->listener);
+}
+
+/* ---- Plain sockets ------------------------------------------------------------------------- */
+
+void set_addr(gate__sockaddr *addr, const char *host, uint16_t port)
+{
+    assert_int_equal(gate__addr_numeric(addr, host, port), 0);
+}
+
+int plain_listen(gate__sockaddr *addr, int backlog)
+{
+    int fd = socket(addr->u.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, &addr->u.any, addr->len), 0);
+    assert_int_equal(listen(fd, backlog), 0);
+    addr->len = sizeof addr->u;
+    assert_int_equal(getsockname(fd, &addr->u.any, &addr->len), 0);
+    return fd;
+}
+
+int plain_connect(const gate__sockaddr *addr)
+{
+    int fd = socket(addr->u.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, &addr->u.any, addr->len), 0);
+    return fd;
+}
+
+int plain_accept(int listener)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+void plain_send(int fd, const void *bytes, size_t len)
+{
+    assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), len);
+}
+
+size_t plain_recv(int fd, void *bytes, size_t len)
+{
+    size_t got = 0;
+
+    while (got < len) {
+        ssize_t more = recv(fd, (char *)bytes + got, len - got, 0);
+
+        assert_true(more >= 0);
+        if (more == 0)
+            break;
+        got += (size_t)more;
+    }
+    return got;
+}
+
+void plain_reset(int fd)
+{
+    const struct linger now = {.l_onoff = 1};
+
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+    assert_int_equal(close(fd), 0);
+}
+
+/* ---- A network of one's own ---------------------------------------------------------------- */
+
+static int write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+    if (fd >= 0)
+        close(fd);
+    return len == (ssize_t)strlen(text);
+}
+
+static int enter_private_network(void)
+{
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd, up;
+
+    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        return 0;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+    close(fd);
+    return up && write_file("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000");
+}
+
+enum { CHILD_OK = 0, CHILD_SKIPPED = 77 };
+
+void in_private_network(void (*inside)(const char *backend), const char *backend)
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (!enter_private_network())
+            _exit(CHILD_SKIPPED);
+        inside(backend);
+        _exit(CHILD_OK);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == CHILD_SKIPPED)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), CHILD_OK);
+}

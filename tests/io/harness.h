@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_IO_HARNESS_H
+#define TESTS_IO_HARNESS_H
+
+/* What the tests of lib/io share: a loop with sockets that remember how their ops ended, and plain
+ * sockets for the other side. Every call checks that it worked. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <gate/gate.h>
+
+#include "io/io.h"
+
+#define MS UINT64_C(1000000)
+
+/* How an op ended. */
+struct outcome {
+    int finals;
+    int mores;
+    int result;
+    unsigned flags;
+};
+
+/* One socket of the loop. */
+struct end {
+    gate_sock sock;
+    struct outcome in;
+    struct outcome out;
+    char got[256 * 1024]; /* what recv has given, one after another */
+    size_t got_len;
+    int accepted[128];
+    size_t accepted_count;
+};
+
+/* The backend that a test runs over: "epoll" or "blocking" (the test's initial state). */
+struct loop {
+    gate_io *io;
+    struct end *ends[2];
+    gate__sockaddr addr;
+    int listener; /* plain, on addr */
+    int peer;     /* plain, connected to ends[0] */
+};
+
+/* A test that runs over one backend, under a name that says so. */
+#define OVER(backend, test)                                                                        \
+    {                                                                                              \
+        backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend            \
+    }
+
+int loop_setup(void **state);
+int loop_teardown(void **state);
+
+/* Submits, and checks that nothing completes inside. */
+void submit_connect(struct loop *loop, struct end *end, const gate__sockaddr *addr);
+void submit_recv(struct loop *loop, struct end *end);
+void submit_send(struct loop *loop, struct end *end, const void *buf, size_t len, unsigned flags);
+void submit_shutdown(struct loop *loop, struct end *end);
+void submit_close(struct loop *loop, struct end *end);
+void submit_accept(struct loop *loop, struct end *end, unsigned flags);
+
+/* Runs turns until the op has ended (10 s at most), and returns the result. */
+int wait_in(struct loop *loop, struct end *end);
+int wait_out(struct loop *loop, struct end *end);
+
+/* Runs until `ms` from now. */
+void run_for(struct loop *loop, unsigned ms);
+
+/* Connects ends[0] to a plain listener on address text, and accepts it as `peer`. */
+void join(struct loop *loop, const char *host);
+
+void set_addr(gate__sockaddr *addr, const char *host, uint16_t port);
+
+/* Plain sockets. */
+int plain_listen(gate__sockaddr *addr, int backlog);
+int plain_connect(const gate__sockaddr *addr);
+int plain_accept(int listener);
+void plain_send(int fd, const void *bytes, size_t len);
+/* Reads len bytes, or up to the end of the input. */
+size_t plain_recv(int fd, void *bytes, size_t len);
+void plain_reset(int fd); /* closes with a reset */
+
+/* Runs `inside` in a child with a network of its own, where 40000 is the only port that the kernel
+ * may choose; skips the test where that is not allowed. */
+void in_private_network(void (*inside)(const char *backend), const char *backend);
+
+#endif

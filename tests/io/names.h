@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TESTS_IO_NAMES_H
+#define TESTS_IO_NAMES_H
+
+/*
+ * The test programs' own name service: getaddrinfo and freeaddrinfo in place of the system's.
+ *
+ *   one.test     127.0.0.1            many.test   12 addresses
+ *   two.test     ::1 and 127.0.0.1    none.test, later.test, memory.test, system.test   errors
+ *   slow.test    as one.test, but no sooner than names_release()
+ */
+
+/* Lets one look-up of slow.test, which is under way or will be, answer. */
+void names_release(void);
+
+/* Look-ups so far. */
+int names_asked(void);
+
+/* Whether the last look-up was on a thread that blocks SIGUSR1. */
+int names_blocked_signals(void);
+
+/* Waits until every look-up's thread has ended. */
+void names_wait_for_threads(void);
+
+#endif

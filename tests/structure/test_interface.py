@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""What the library shows to the outside: its symbols and its header."""
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from source import BUILD, HEADER, ROOT, code, files, name, prototypes, symbols
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+
+
+def map_symbols():
+    """The names in lib/libgate.map, by node."""
+    text = code(ROOT / "lib/libgate.map")
+    nodes = re.findall(r"(\w+\.?[\w.]*)\s*\{\s*global:(.*?)(?:local:|\})", text, flags=re.S)
+    return {node: set(re.findall(r"\w+", body)) for node, body in nodes}
+
+
+class Symbols(unittest.TestCase):
+    def test_map_lists_the_prototypes(self):
+        listed = set().union(*map_symbols().values())
+        self.assertTrue(prototypes())
+        self.assertEqual(listed, prototypes())
+
+    def test_map_hides_the_rest(self):
+        self.assertIn("local:*;", re.sub(r"\s", "", code(ROOT / "lib/libgate.map")))
+
+    def test_shared_library_exports_the_map(self):
+        exported = symbols(BUILD / "libgate.so", "-D", "--defined-only", "--with-symbol-versions")
+        functions = {symbol for kind, symbol in exported if kind != "A"}
+        expected = {f"{symbol}@@{node}" for node, listed in map_symbols().items()
+                    for symbol in listed}
+        self.assertEqual(functions, expected)
+
+    def test_no_data_is_exported(self):
+        exported = symbols(BUILD / "libgate.so", "-D", "--defined-only")
+        self.assertEqual({kind for kind, _ in exported} - {"A"}, {"T"})
+
+    def test_global_symbols_have_the_prefix(self):
+        defined = {symbol for _, symbol in symbols(BUILD / "libgate.a", "-g", "--defined-only")}
+        self.assertTrue(defined)
+        public = prototypes()
+        strangers = {symbol for symbol in defined - public if not symbol.startswith("gate__")}
+        self.assertFalse(strangers)
+
+    def test_soname_is_apart_from_the_version(self):
+        dynamic = subprocess.run(["readelf", "-dW", str(BUILD / "libgate.so")], check=True,
+                                 text=True, stdout=subprocess.PIPE).stdout
+        self.assertRegex(dynamic, r"SONAME.*\[libgate\.so\.0\]")
+
+
+class Headers(unittest.TestCase):
+    def compile(self, compiler, language, standard, *arguments):
+        run = subprocess.run(
+            [os.environ[compiler], "-x", language, f"-std={standard}", *arguments,
+             "-fsyntax-only", "-I", str(ROOT / "include"), *WARNINGS, "-"],
+            input="#include <gate/gate.h>\n", text=True, stderr=subprocess.PIPE)
+        self.assertEqual(run.returncode, 0, run.stderr)
+
+    def test_public_header_compiles_alone_as_c(self):
+        for standard in ("c11", "c17"):
+            self.compile("CC", "c", standard)
+
+    def test_public_header_compiles_alone_as_cpp(self):
+        for standard in ("c++11", "c++17", "c++20"):
+            self.compile("CXX", "c++", standard)
+
+    def test_public_structs_have_no_padding(self):
+        self.compile("CC", "c", "c11", "-Wpadded")
+
+    def test_internal_headers_compile_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            unit = Path(folder) / "unit.c"
+            for header in files(".h", under=("lib",)):
+                unit.write_text(f'#include "{header}"\n')
+                run = subprocess.run(
+                    [os.environ["CC"], "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", "-Wall",
+                     "-I", str(ROOT / "include"), "-I", str(ROOT / "lib"), str(unit)],
+                    text=True, stderr=subprocess.PIPE)
+                self.assertEqual(run.returncode, 0, f"{name(header)}: {run.stderr}")
+
+    def test_interface_has_no_type_that_differs_between_compilers(self):
+        self.assertNotRegex(code(HEADER), r"\b(ssize_t|bool|_Bool|time_t|off_t|long)\b")
+
+
+if __name__ == "__main__":
+    unittest.main()
