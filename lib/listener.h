@@ -3,10 +3,10 @@
 #define GATE_LISTENER_H
 
 /*
- * One worker's listening socket. It accepts while there is room for connections; without descriptors
- * or memory it pauses until a connection closes or a short time is over, so that a full process
- * neither spins nor stops for good. When the server stops, it takes what the kernel has queued and
- * then closes.
+ * One worker's listening socket. It accepts while there is room for connections; without
+ * descriptors or memory it pauses until a connection closes or a short time is over, so that a
+ * full process neither spins nor stops for good. When the server stops, it takes what the kernel
+ * has queued and then closes.
  */
 
 #include "io/io.h"

@@ -47,10 +47,12 @@ struct loop {
 };
 
 /* A test that runs over one backend, under a name that says so. */
-#define OVER(backend, test)                                                                        \
-    {                                                                                              \
-        backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend            \
+#define OVER(backend, test)                                                             \
+    {                                                                                   \
+        backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend \
     }
+
+#define OVER_BOTH(test) OVER("epoll", test), OVER("blocking", test)
 
 int loop_setup(void **state);
 int loop_teardown(void **state);
