@@ -237,9 +237,9 @@ static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *a
     gate__epoll_push(self_of(io), &sock->out);
 }
 
-static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    begin(&sock->in, GATE_OP_RECV, 0, done);
+    begin(&sock->in, GATE_OP_RECV, flags, done);
     if (!(sock->state & SOCK_IN_BLOCKED) || !(sock->state & SOCK_WATCH_IN))
         gate__epoll_push(self_of(io), &sock->in);
 }

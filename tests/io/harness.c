@@ -135,7 +135,7 @@ void submit_connect(struct loop *loop, struct end *end, const gate__sockaddr *ad
 void submit_recv(struct loop *loop, struct end *end)
 {
     start(&end->in);
-    loop->io->ops->recv(loop->io, &end->sock, done_in);
+    loop->io->ops->recv(loop->io, &end->sock, 0, done_in);
     check_started(&end->in, &end->sock.in);
 }
 

@@ -328,8 +328,8 @@ static void test_socket_may_be_freed_in_the_turn_that_has_its_events(void **stat
     b = accept_pair(loop, &clients[1], &closed);
     a->other = b;
     b->other = a;
-    ops_of(loop)->recv(loop->io, &a->sock, close_other);
-    ops_of(loop)->recv(loop->io, &b->sock, close_other);
+    ops_of(loop)->recv(loop->io, &a->sock, 0, close_other);
+    ops_of(loop)->recv(loop->io, &b->sock, 0, close_other);
     run_for(loop, 1);
     plain_send(clients[0], "x", 1);
     plain_send(clients[1], "x", 1);
