@@ -155,11 +155,14 @@ struct gate_io_ops {
 struct gate_io {
     const gate_io_ops *ops;
     uint64_t now_ns; /* the turn's time */
+    int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
 };
 
 /* Opens the backend that `kind` (GATE_IO_... of gate.h) and the environment's GATE_IO name. */
 int gate__io_open(gate_io **io, uint32_t kind);
 
 int gate__io_epoll_open(gate_io **io);
+/* -ENOSYS, -EPERM, -EINVAL, -ENOMEM, ...: not built in, or not to be had from this kernel. */
+int gate__io_uring_open(gate_io **io);
 
 #endif

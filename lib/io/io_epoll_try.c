@@ -234,21 +234,6 @@ static void try_send(struct gate__epoll *self, gate_sock *sock)
     complete(self, op, (int)sent, GATE_IO_CLOSED);
 }
 
-static int finish_connect(gate_sock *sock)
-{
-    gate__sockaddr peer;
-    socklen_t len = sizeof(int);
-    int error = 0;
-    int rc;
-
-    if (getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        return -errno;
-    if (error)
-        return -error;
-    rc = gate__sock_peer(sock->fd, &peer);
-    return rc < 0 ? rc : gate__sock_connected(sock->fd, &peer);
-}
-
 static void end_connect(struct gate__epoll *self, gate_sock *sock, int result)
 {
     if (result < 0 && sock->fd >= 0)
@@ -262,7 +247,7 @@ static void try_connect(struct gate__epoll *self, gate_sock *sock)
     int rc = (int)sock->out.aux;
 
     if (rc == 0 && !(sock->state & SOCK_OUT_BLOCKED))
-        rc = finish_connect(sock);
+        rc = gate__sock_finish_connect(sock->fd);
     else if (rc == -EINPROGRESS) {
         sock->out.aux = 0;
         sock->state |= SOCK_IN_BLOCKED | SOCK_OUT_BLOCKED;
