@@ -157,7 +157,7 @@ static void note(const gate_event *event, void *user)
     if (event->level <= GATE_LOG_WARNING)
         report_line("gate-server: %s", event->text);
     else
-        report_detail("%s%s%s", event->peer, *event->peer != '\0' ? ": " : "", event->text);
+        report_detail("%s", event->text);
 }
 
 /* ---- Signals ------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 """gate-server's end and its options: signals, --once, limits, --json, what it prints."""
 import json
 import os
+import select
 import signal
 import subprocess
 import unittest
@@ -148,6 +149,7 @@ class OptionTest(TestCase):
         server = self.server("--max-connections", "1")
         first, second = self.connect(server), self.connect(server)
         second.sendall(b"1")
+        self.assertEqual(select.select([second], [], [], 0.2)[0], [])
         self.assertEqual(talk(first, b"1"), WELCOME)
         self.assertEqual(read_all(second), WELCOME)
 
