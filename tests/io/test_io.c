@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/sock.h"
@@ -225,7 +226,30 @@ static void test_recv_completes_while_a_send_waits(void **state)
     fill(loop, end);
     assert_int_equal(end->in.finals, 0);
     plain_send(loop->peer, "1", 1);
+    for (int i = 0; i < 10 && !end->in.finals; i++)
+        assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
     assert_int_equal(wait_in(loop, end), 1);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000 * MS + (uint64_t)used.tv_nsec;
+}
+
+static void test_waiting_for_both_takes_no_time_of_the_processor(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t before;
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, loop->ends[0]);
+    fill(loop, loop->ends[0]);
+    before = cpu_ns();
+    run_for(loop, 50);
+    assert_true(cpu_ns() - before < 25 * MS);
 }
 
 static void test_send_completes_while_a_recv_waits(void **state)
@@ -367,6 +391,7 @@ int main(void)
         OVER_BOTH(test_send_waits_for_room_and_can_be_short),
         OVER_BOTH(test_send_cancelled_while_it_waits),
         OVER_BOTH(test_recv_completes_while_a_send_waits),
+        OVER_BOTH(test_waiting_for_both_takes_no_time_of_the_processor),
         OVER_BOTH(test_send_completes_while_a_recv_waits),
         OVER_BOTH(test_last_send_closes),
         OVER_BOTH(test_last_send_that_is_short_stays_open),
