@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 /* What only a loop of many sockets can do: listeners, several ends in one turn, wake-ups from
- * elsewhere; and which backend is opened. */
+ * elsewhere. */
 
 #include "harness.h"
 
@@ -114,7 +114,7 @@ static void test_accept_cancelled_leaves_the_queue_alone(void **state)
     struct loop *loop = *state;
     struct end *end = loop->ends[0];
     uint64_t deadline;
-    int client;
+    int client, turns = 0;
 
     open_listener(loop, "127.0.0.1", 0);
     submit_accept(loop, end, 0);
@@ -124,8 +124,9 @@ static void test_accept_cancelled_leaves_the_queue_alone(void **state)
     client = plain_connect(&loop->addr);
     run_for(loop, 5);
     deadline = gate__clock_ns() + 10 * MS;
-    assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
-    assert_true(gate__clock_ns() >= deadline); /* the waiting connection does not make it spin */
+    for (; gate__clock_ns() < deadline; turns++)
+        assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
+    assert_true(turns < 20); /* the waiting connection does not make it spin */
     assert_int_equal(end->accepted_count, 0);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 1);
@@ -178,7 +179,8 @@ static int on_valgrind(void)
     return preload && strstr(preload, "vgpreload");
 }
 
-/* The connection is still queued, and no further event need come for it. */
+/* The connection is still queued, and no further event need come for it. The limit is lowered
+ * before the accept, since io_uring heeds the one that it found then. */
 static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **state)
 {
     struct loop *loop = *state;
@@ -189,9 +191,8 @@ static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **s
     if (on_valgrind())
         skip();
     open_listener(loop, "127.0.0.1", 0);
-    submit_accept(loop, end, 0);
     run_for(loop, 1);
-    client = plain_connect(&loop->addr);
+    client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     next = dup(client);
     assert_true(next >= 0);
     close(next);
@@ -199,6 +200,9 @@ static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **s
     none = before;
     none.rlim_cur = (rlim_t)next;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    submit_accept(loop, end, 0);
+    run_for(loop, 1);
+    assert_int_equal(connect(client, &loop->addr.u.any, loop->addr.len), 0);
     run_for(loop, 5);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(wait_in(loop, end), -EMFILE);
@@ -432,66 +436,25 @@ static void test_wake_from_a_signal_handler_ends_the_next_run(void **state)
     assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
 }
 
-/* ---- Which backend ------------------------------------------------------------------------- */
-
-static int open_with(const char *environment, uint32_t kind)
-{
-    gate_io *io = NULL;
-    int rc;
-
-    if (environment)
-        setenv("GATE_IO", environment, 1);
-    else
-        unsetenv("GATE_IO");
-    rc = gate__io_open(&io, kind);
-    unsetenv("GATE_IO");
-    if (rc < 0)
-        return rc;
-    assert_string_equal(io->ops->name, "epoll");
-    io->ops->free(io);
-    return 0;
-}
-
-static void test_environment_goes_before_the_option(void **state)
-{
-    (void)state;
-    assert_int_equal(open_with(NULL, GATE_IO_AUTO), 0);
-    assert_int_equal(open_with(NULL, GATE_IO_EPOLL), 0);
-    assert_int_equal(open_with(NULL, GATE_IO_URING), -ENOSYS);
-    assert_int_equal(open_with("epoll", GATE_IO_URING), 0);
-    assert_int_equal(open_with("auto", GATE_IO_URING), 0);
-    assert_int_equal(open_with("io_uring", GATE_IO_EPOLL), -ENOSYS);
-    assert_int_equal(open_with("", GATE_IO_EPOLL), 0);
-}
-
-static void test_unknown_backends_are_refused(void **state)
-{
-    (void)state;
-    assert_int_equal(open_with("select", GATE_IO_AUTO), -EINVAL);
-    assert_int_equal(open_with(NULL, 77), -EINVAL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        OVER("epoll", test_accept_stays_armed),
-        OVER("epoll", test_accepted_descriptors_are_ready_for_use),
-        OVER("epoll", test_accept_takes_a_long_queue_in_turns),
-        OVER("epoll", test_accept_nowait_ends_with_the_queue),
-        OVER("epoll", test_accept_cancelled_leaves_the_queue_alone),
-        OVER("epoll", test_accept_cancelled_by_its_own_callback_stops_there),
-        OVER("epoll", test_accept_without_descriptors_ends_and_can_be_tried_again),
-        OVER("epoll", test_adopted_listener_accepts),
-        OVER("epoll", test_listener_that_shares_its_socket_is_not_missed_by_the_other),
-        OVER("epoll", test_two_sockets_talk_in_one_loop),
-        OVER("epoll", test_socket_may_be_freed_in_the_turn_that_has_its_events),
-        OVER("epoll", test_events_of_a_closed_socket_do_not_reach_the_next_one),
-        OVER("epoll", test_time_stands_still_in_a_turn),
-        OVER("epoll", test_wake_from_a_thread_ends_a_run_that_waits),
-        OVER("epoll", test_wake_from_a_signal_handler_ends_the_next_run),
-        cmocka_unit_test(test_environment_goes_before_the_option),
-        cmocka_unit_test(test_unknown_backends_are_refused),
+        OVER_LOOPS(test_accept_stays_armed),
+        OVER_LOOPS(test_accepted_descriptors_are_ready_for_use),
+        OVER_LOOPS(test_accept_takes_a_long_queue_in_turns),
+        OVER_LOOPS(test_accept_nowait_ends_with_the_queue),
+        OVER_LOOPS(test_accept_cancelled_leaves_the_queue_alone),
+        OVER_LOOPS(test_accept_cancelled_by_its_own_callback_stops_there),
+        OVER_LOOPS(test_accept_without_descriptors_ends_and_can_be_tried_again),
+        OVER_LOOPS(test_adopted_listener_accepts),
+        OVER_LOOPS(test_listener_that_shares_its_socket_is_not_missed_by_the_other),
+        OVER_LOOPS(test_two_sockets_talk_in_one_loop),
+        OVER_LOOPS(test_socket_may_be_freed_in_the_turn_that_has_its_events),
+        OVER_LOOPS(test_events_of_a_closed_socket_do_not_reach_the_next_one),
+        OVER_LOOPS(test_time_stands_still_in_a_turn),
+        OVER_LOOPS(test_wake_from_a_thread_ends_a_run_that_waits),
+        OVER_LOOPS(test_wake_from_a_signal_handler_ends_the_next_run),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_OVER(tests);
 }
