@@ -212,10 +212,12 @@ static void wait_out(struct gate__epoll *self, gate_sock *sock)
         complete(self, &sock->out, rc, 0);
 }
 
+/* The last bytes wait for the end of our side, so that both leave in one segment. Closing alone
+ * would also send them, but not where the peer has sent more meanwhile: then it throws them away. */
 static void try_send(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->out;
-    int flags = MSG_NOSIGNAL | (op->flags & GATE_IO_MOREOUT ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | (op->flags & (GATE_IO_MOREOUT | GATE_IO_LAST) ? MSG_MORE : 0);
     ssize_t sent = send(sock->fd, op->buf, send_len(op), flags);
 
     if (sent < 0 && errno == EAGAIN) {
@@ -230,6 +232,7 @@ static void try_send(struct gate__epoll *self, gate_sock *sock)
         complete(self, op, (int)sent, 0);
         return;
     }
+    shutdown(sock->fd, SHUT_WR);
     close_sock(self, sock);
     complete(self, op, (int)sent, GATE_IO_CLOSED);
 }
