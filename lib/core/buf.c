@@ -105,6 +105,18 @@ void gate__chunk_add(gate__chunk *chunk, const void *bytes, size_t len)
     chunk->len += len;
 }
 
+/* What a codec puts around a body is mostly a byte or two, for which a call costs more. */
+static void add_wrap(gate__chunk *chunk, const uint8_t *bytes, uint32_t len)
+{
+    uint8_t *to = chunk->bytes + chunk->len;
+    if (len > 2)
+        memcpy(to, bytes, len);
+    else
+        for (uint32_t i = 0; i < len; i++)
+            to[i] = bytes[i];
+    chunk->len += len;
+}
+
 void gate__chunk_free(gate__chunk_pool *pool, gate__chunk *chunk)
 {
     if (chunk->release)
@@ -164,9 +176,9 @@ int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap 
             return -ENOMEM;
         gate__outbuf_push(out, chunk, now_ns);
     }
-    gate__chunk_add(chunk, wrap->head, wrap->head_len);
+    add_wrap(chunk, wrap->head, wrap->head_len);
     gate__chunk_add(chunk, body, len);
-    gate__chunk_add(chunk, wrap->tail, wrap->tail_len);
+    add_wrap(chunk, wrap->tail, wrap->tail_len);
     out->bytes += len + around;
     return 0;
 }
