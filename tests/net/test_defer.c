@@ -135,7 +135,7 @@ typedef struct shelf {
     gate_request *kept[KEPT_MAX];
     atomic_int count;
     atomic_int code; /* of what the handler did last */
-    int released;
+    atomic_int released;
 } shelf;
 
 /* 'k...' keeps the request; anything else is echoed. */
@@ -146,8 +146,10 @@ static void keep(gate_request *req, const void *body, size_t len, void *user)
         gate_reply(req, body, len);
         return;
     }
-    if (gate_defer(req) == 0 && gate_defer(req) == -EALREADY && s->count < KEPT_MAX)
-        s->kept[s->count++] = req;
+    if (gate_defer(req) == 0 && gate_defer(req) == -EALREADY && s->count < KEPT_MAX) {
+        s->kept[s->count] = req;
+        s->count++; /* now the test may use it */
+    }
 }
 
 static void note_release(void *arg)
