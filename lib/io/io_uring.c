@@ -223,6 +223,19 @@ void gate__uring_wake(gate_io *io)
     errno = saved;
 }
 
+void gate__uring_unwatch_wake(struct gate__uring *self)
+{
+    struct io_uring_sqe *sqe = gate__uring_sqe(self);
+    struct __kernel_timespec timeout;
+
+    if (!sqe || self->wake_due)
+        return;
+    io_uring_prep_cancel64(sqe, GATE__URING_WAKE, 0);
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    timespec_of(&timeout, RETRY_NS);
+    enter(self, to_submit(self), 1, IORING_ENTER_GETEVENTS, &timeout);
+}
+
 /* ---- Names --------------------------------------------------------------------------------- */
 
 static void notify_loop(void *io)

@@ -102,6 +102,8 @@ struct io_uring_sqe *gate__uring_sqe(struct gate__uring *self);
 void gate__uring_push(struct gate__uring *self, gate_op *op);
 int gate__uring_run(gate_io *io, uint64_t deadline_ns);
 void gate__uring_wake(gate_io *io);
+/* Takes the last request out of the ring, before that is closed. */
+void gate__uring_unwatch_wake(struct gate__uring *self);
 void gate__uring_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done);
 void gate__uring_resolve_cancel(gate_io *io, gate_resolve *resolve);
 

@@ -2,6 +2,7 @@
 #include "io/io_uring.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -59,22 +60,47 @@ static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
 /* ---- Free ---------------------------------------------------------------------------------- */
 
 /* Only a thread's own table of rings can be changed; another's is freed when it ends. */
-static void leave_thread(struct gate__uring *self)
+static void unregister_ring(struct gate__uring *self)
 {
     struct io_uring_rsrc_update update = {.offset = (uint32_t)self->enter_fd};
 
-    if (self->enter_flags && pthread_equal(self->owner, pthread_self()))
+    if (self->enter_flags)
         io_uring_register((unsigned)self->ring.ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
+}
+
+/* Some 10 ms after a ring is closed the kernel has each thread that entered it clean up, and for
+ * that it interrupts whatever the thread waits in, as a signal would. The caller's later calls
+ * shall not end with EINTR because of us, so this one waits for it instead. (It comes once if
+ * nothing is left in the ring.) */
+static void await_cleanup(void)
+{
+    const struct timespec limit = {.tv_nsec = 100000000};
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigtimedwait(&none, NULL, &limit);
+}
+
+static void close_ring(struct gate__uring *self)
+{
+    int entered = self->running && pthread_equal(self->owner, pthread_self());
+
+    if (self->ring.ring_fd < 0)
+        return;
+    if (entered) {
+        gate__uring_unwatch_wake(self);
+        unregister_ring(self);
+    }
+    io_uring_queue_exit(&self->ring);
+    if (entered)
+        await_cleanup();
 }
 
 static void free_loop(gate_io *io)
 {
     struct gate__uring *self = self_of(io);
 
-    if (self->ring.ring_fd >= 0) {
-        leave_thread(self);
-        io_uring_queue_exit(&self->ring);
-    }
+    close_ring(self);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
     free(self->buffer_ring);
@@ -106,7 +132,7 @@ static const gate_io_ops uring_ops = {
 
 /* The thread that runs the loop may be another than the one that opens it, and so the ring starts
  * disabled. A kernel that does not know one of these flags (before 6.1) says EINVAL. */
-static int make_ring(struct gate__uring *self)
+static int set_up(struct gate__uring *self)
 {
     struct io_uring_params params = {
         .flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -124,6 +150,38 @@ static int make_ring(struct gate__uring *self)
     for (unsigned i = 0; self->ring.sq.array && i < params.sq_entries; i++)
         self->ring.sq.array[i] = i;
     return params.features & IORING_FEAT_NODROP ? 0 : -ENOSYS;
+}
+
+struct maker {
+    struct gate__uring *self;
+    int rc;
+};
+
+static void *run_maker(void *arg)
+{
+    struct maker *maker = arg;
+
+    maker->rc = set_up(maker->self);
+    return NULL;
+}
+
+/* On a thread of its own that ends with that: see await_cleanup. The one that makes a ring counts
+ * as having entered it. */
+static int make_ring(struct gate__uring *self)
+{
+    struct maker maker = {.self = self};
+    sigset_t all, before;
+    pthread_t thread;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&thread, NULL, run_maker, &maker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return -error;
+    pthread_join(thread, NULL);
+    return maker.rc;
 }
 
 /* One piece of memory: the ring of buffers, which begins a page, then the buffers. */
@@ -196,6 +254,7 @@ int gate__io_uring_open_sized(gate_io **io, const gate__uring_sizes *sizes)
     self->io = (gate_io){.ops = &uring_ops, .now_ns = gate__clock_ns()};
     self->sizes = sizes ? *sizes : default_sizes;
     self->wake_fd = -1;
+    self->ring.ring_fd = -1;
     self->wake_due = 1;
     self->queue.last = &self->queue.first;
     self->cancel.last = &self->cancel.first;

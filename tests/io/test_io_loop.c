@@ -114,7 +114,7 @@ static void test_accept_cancelled_leaves_the_queue_alone(void **state)
     struct loop *loop = *state;
     struct end *end = loop->ends[0];
     uint64_t deadline;
-    int client, turns = 0;
+    int client;
 
     open_listener(loop, "127.0.0.1", 0);
     submit_accept(loop, end, 0);
@@ -124,9 +124,8 @@ static void test_accept_cancelled_leaves_the_queue_alone(void **state)
     client = plain_connect(&loop->addr);
     run_for(loop, 5);
     deadline = gate__clock_ns() + 10 * MS;
-    for (; gate__clock_ns() < deadline; turns++)
-        assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
-    assert_true(turns < 20); /* the waiting connection does not make it spin */
+    assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
+    assert_true(gate__clock_ns() >= deadline); /* the waiting connection does not make it spin */
     assert_int_equal(end->accepted_count, 0);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 1);
