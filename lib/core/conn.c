@@ -58,8 +58,8 @@ static void close_now(gate__conn *conn)
 
 /* Could closing now reset the connection before the peer has read what we sent? A peer of a framed
  * codec may be sending more at any time. A one-shot peer may if the last read left something, if it
- * was as long as a request may be (then it was cut, and the rest may be on its way), or if there was
- * time for more to come, since the answer came later or did not go out at once. */
+ * was as long as a request may be (then it was cut, and the rest may be on its way), or if there
+ * was time for more to come, since the answer came later or did not go out at once. */
 static int must_linger(const gate__conn *conn)
 {
     if (conn->eof || conn->reason == GATE_CLOSE_IDLE || conn->reason == GATE_CLOSE_TIMEOUT)

@@ -3,8 +3,8 @@
 #define GATE_TESTS_NET_H
 
 /*
- * Servers and plain sockets for the tests of this folder, all on loopback. Servers run in threads of
- * this process; net_teardown stops those that a failed test has left, and sees that a test has
+ * Servers and plain sockets for the tests of this folder, all on loopback. Servers run in threads
+ * of this process; net_teardown stops those that a failed test has left, and sees that a test has
  * closed every descriptor. cmocka's asserts work on the test's own thread only, so other threads
  * count, and the test looks at the counts.
  */

@@ -91,7 +91,8 @@ static void *talk(void *arg)
 }
 
 /* Serves under load until `stop` has been called after ENOUGH requests, and closes the books. */
-static void stop_under_load(ledger *book, uint32_t workers, void (*stop)(net_server *s, ledger *book))
+static void stop_under_load(ledger *book, uint32_t workers,
+                            void (*stop)(net_server *s, ledger *book))
 {
     caller callers[CLIENTS];
     gate_options options = net_options(enter, gate_codec_line());
