@@ -12,7 +12,7 @@ uint64_t bench_errors(const bench_result *result)
 {
     uint64_t errors = 0;
 
-    for (int i = 0; i < BENCH_ERRORS; i++)
+    for (bench_error i = 0; i < BENCH_ERRORS; i++)
         errors += result->errors[i];
     return errors;
 }

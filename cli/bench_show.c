@@ -87,7 +87,7 @@ static void print_errors(const bench_result *result)
     const char *comma = "";
 
     printf("%" PRIu64 " failed", bench_errors(result));
-    for (int i = 0; i < BENCH_ERRORS; i++)
+    for (bench_error i = 0; i < BENCH_ERRORS; i++)
         if (result->errors[i] > 0) {
             printf("%s %s %" PRIu64, *comma != '\0' ? comma : ":", bench_error_name(i),
                    result->errors[i]);
@@ -208,7 +208,7 @@ void bench_show_json(json *object, const bench_result *result)
     json_count(object, "exchanges_per_s", (uint64_t)(bench_rate(result) + 0.5));
     json_count(object, "failed", bench_errors(result));
     json_open(object, "errors", '{');
-    for (int i = 0; i < BENCH_ERRORS; i++)
+    for (bench_error i = 0; i < BENCH_ERRORS; i++)
         json_count(object, bench_error_name(i), result->errors[i]);
     json_close(object, '}');
     json_count(object, "elapsed_ns", result->elapsed_ns);
