@@ -133,13 +133,14 @@ static void answer(gate_request *req, const void *body, size_t len, void *user)
 {
     doorkeeper *door = user;
     int accepted = is_accepted(&door->set->accept, body, len);
-    int none = -1;
+    int none = atomic_load_explicit(&door->rejected, memory_order_relaxed);
 
     if (accepted)
         gate_reply(req, door->set->welcome, strlen(door->set->welcome));
     else
         gate_reject(req, door->set->reject, strlen(door->set->reject));
-    atomic_compare_exchange_strong(&door->rejected, &none, !accepted);
+    if (none < 0)
+        atomic_compare_exchange_strong(&door->rejected, &none, !accepted);
     if (door->set->once)
         gate_server_stop(door->server);
 }
