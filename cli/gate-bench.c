@@ -85,7 +85,7 @@ static const args_option options[] = {
 
 static const char brief[] =
     "Examples:\n"
-    "  gate-bench                            one-shot load on 127.0.0.1:9001 for 10 seconds\n"
+    "  gate-bench                            one-shot load on 127.0.0.1:9001 for 10 s\n"
     "  gate-bench --framing line --pipeline 16 -c 100 -d 30s localhost:9001\n"
     "  gate-bench --rate 5000 --fail-if 'p99>5ms' --fail-if 'errors>0'\n"
     "\n"
