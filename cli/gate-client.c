@@ -44,7 +44,7 @@ static const args_option options[] = {
      .help = "wait between connect and request (default 0)"},
     {.name = "retry", .value = "N", .kind = ARGS_NUMBER, PLACE(retry), .max = 1000000,
      .help = "try again, but only if nothing was sent (default 0)"},
-    {.group = "Output", .name = "hex", .kind = ARGS_FLAG, PLACE(hex),
+    {.group = "Reply", .name = "hex", .kind = ARGS_FLAG, PLACE(hex),
      .help = "print the reply as hexadecimal digits"},
     {.name = "timing", .kind = ARGS_FLAG, PLACE(timing),
      .help = "print nanoseconds on standard error"},

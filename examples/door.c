@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The tutorial's server: welcomes whoever sends "1" and sends everybody else away. */
 #include <gate/gate.h>
 
 static void door(gate_request *req, const void *body, size_t len, void *user)

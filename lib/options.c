@@ -39,7 +39,9 @@ int gate__options_fill(gate_options *filled, const gate_options *options)
     int rc = copy_known(filled, options);
     if (rc)
         return rc;
-    if (!filled->handler || filled->reserved || filled->workers > WORKERS_MAX)
+    if (!filled->handler || filled->workers > WORKERS_MAX)
+        return -EINVAL;
+    if (filled->flags & ~(uint32_t)GATE_DEFER_ACCEPT)
         return -EINVAL;
     if (filled->io > GATE_IO_URING || filled->log_level > GATE_LOG_DEBUG)
         return -EINVAL;

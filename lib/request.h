@@ -6,7 +6,7 @@
  * Requests between the connection that they came from and whoever answers them.
  *
  * Each request has a slot. A gate_request * is an address inside its slot: the slot's start says
- * which slot, the distance from it which generation of it. So a handle that was used up is told from
+ * which slot, the distance from it which generation of it. So a used-up handle is told from
  * the slot's next request without any table, and a late second answer is -EALREADY. Slots are never
  * given back to the system before the server is closed, and the one freed last is used again last.
  *
@@ -17,8 +17,8 @@
  *                   -> DEFERRED -> ANSWERED -> FREE    by any thread, handed over by the inbox
  *                               -> GONE -> ANSWERED -> FREE   the connection went first
  *
- * Only DEFERRED and GONE are left by compare-and-swap, for only there two threads meet. The inbox is
- * a stack that any thread pushes on; the worker takes all of it at once and reverses it.
+ * Only DEFERRED and GONE are left by compare-and-swap, for only there two threads meet. The inbox
+ * is a stack that any thread pushes on; the worker takes all of it at once and reverses it.
  */
 
 #include <gate/gate.h>

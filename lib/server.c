@@ -116,12 +116,12 @@ static int share_listener(gate_server *server, int fd)
     return 0;
 }
 
-static int join_listener(gate_server *server, const gate__sockaddr *bound, int backlog)
+static int join_listener(gate_server *server, const gate__sockaddr *bound, int backlog,
+                         unsigned flags)
 {
     for (uint32_t i = 1; i < server->count; i++) {
         gate__sockaddr addr = *bound;
-        int rc = gate__listeners_add(&server->workers[i].listeners, &addr, backlog,
-                                     GATE_LISTEN_JOIN);
+        int rc = gate__listeners_add(&server->workers[i].listeners, &addr, backlog, flags);
         if (rc)
             return rc;
     }
@@ -145,13 +145,15 @@ int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int
     if (rc)
         return rc;
     int is_unix = bound.u.any.sa_family == AF_UNIX;
-    unsigned flags = server->count > 1 && !is_unix ? GATE_LISTEN_SHARED : 0;
+    int defers = (server->options.flags & GATE_DEFER_ACCEPT) && !is_unix;
+    unsigned defer = defers ? GATE_LISTEN_DEFER : 0;
+    unsigned flags = server->count > 1 && !is_unix ? GATE_LISTEN_SHARED | defer : defer;
     gate__listeners *first = &server->workers[0].listeners;
     rc = gate__listeners_add(first, &bound, backlog, flags);
     if (rc)
         return rc;
     rc = is_unix ? share_listener(server, first->first->sock.fd)
-                 : join_listener(server, &bound, backlog);
+                 : join_listener(server, &bound, backlog, GATE_LISTEN_JOIN | defer);
     if (!rc)
         note_listener(server, &bound);
     return rc;

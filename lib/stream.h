@@ -6,9 +6,9 @@
  * A stream drives one core/conn over gate_io: it turns what the connection wants into operations,
  * and completions, timers and answers into calls of the connection. It decides nothing itself.
  *
- * Lifetime: opened on accept; closing begins when the connection wants it. Then operations in flight
- * are cancelled, their completions awaited, the descriptor closed, and in the completion of that the
- * stream is freed. Each event ends in one update(), which is the only place that submits.
+ * Lifetime: opened on accept; closing begins when the connection wants it. Then operations in
+ * flight are cancelled, their completions awaited, the descriptor closed, and in the completion of
+ * that the stream is freed. Each event ends in one update(), which is the only place that submits.
  *
  * The timer is moved only when the deadline comes nearer; when it fires early, it is set again.
  */

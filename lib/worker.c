@@ -68,7 +68,11 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
     streams->drain_until = UINT64_MAX;
     streams->closed = on_stream_closed;
     streams->log = (gate__log){
-        .fn = options->log, .user = options->log_user, .level = options->log_level, .worker = index};
+        .fn = options->log,
+        .user = options->log_user,
+        .level = options->log_level,
+        .worker = index,
+    };
     gate__timers_init(&streams->timers, io->now_ns / NS_PER_MS);
     init_config(worker, options);
     init_requests(worker, server, options);
@@ -115,7 +119,8 @@ static void turn(gate__worker *worker)
 
 static int is_done(const gate__worker *worker)
 {
-    return worker->streams.drain_until != UINT64_MAX && !worker->listeners.open && !worker->streams.count;
+    return worker->streams.drain_until != UINT64_MAX && !worker->listeners.open &&
+           !worker->streams.count;
 }
 
 int gate__worker_run(gate__worker *worker)

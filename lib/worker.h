@@ -23,7 +23,8 @@ typedef struct gate__worker {
 void gate__worker_init(gate__worker *worker, gate_server *server, const gate_options *options,
                        uint32_t index, const atomic_int *stop, gate_io *io);
 
-/* Serves until *stop is set and everything has drained. 0, or the error of a loop that can't go on. */
+/* Serves until *stop is set and everything has drained. 0, or the error of a
+ * loop that can't go on. */
 int gate__worker_run(gate__worker *worker);
 
 /* Closes what is open and frees everything. Not while it runs. */

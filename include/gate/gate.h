@@ -43,11 +43,11 @@ extern "C" {
 enum {
     GATE_EGONE = -4096,      /* the peer of this request has gone */
     GATE_EFRAME = -4097,     /* bytes that the codec does not allow (client: sent) */
-    GATE_ETOOBIG = -4098,    /* a frame over the limit (client: sent) */
+    GATE_ETOOBIG = -4098,    /* a frame over the limit */
     GATE_ENAME = -4099,      /* the host name does not exist or has no address */
     GATE_ENAMELATER = -4100, /* the name service failed for now; try again later */
     GATE_EPORTS = -4101,     /* no free local port to connect from */
-    GATE_EROOM = -4102,      /* the reply is larger than the room; its first bytes are there (sent) */
+    GATE_EROOM = -4102,     /* the reply is larger than the room; raw: its start is there (sent) */
     GATE_ETRUNCATED = -4103, /* the peer closed or reset inside the reply (sent) */
     GATE_ECLOSED = -4104,    /* the peer closed or reset without a byte of reply (sent) */
     GATE_ELATE = -4105,      /* the deadline passed before the whole reply was there (sent) */
@@ -86,12 +86,12 @@ typedef struct gate_request gate_request;
  * when len is 0. user is the option of that name. */
 typedef void gate_handler(gate_request *req, const void *body, size_t len, void *user);
 
-/* Gives a borrowed reply back; runs once, on the worker's thread, or on the thread that closes the
- * server. */
+/* Gives a borrowed reply back; runs once, on the worker's thread or on the one that closes the
+ * server; for an empty body before gate_reply_borrowed returns. */
 typedef void gate_release(void *arg);
 
 /* Answers with len bytes, which are copied, and framed by the codec. Replies leave in the order of
- * their requests. Before gate_defer() only the handler's thread may answer, after it any thread may.
+ * their requests. Before gate_defer() only the handler's thread may answer, after it any thread.
  * -EALREADY: answered before. GATE_EGONE: the peer has gone; nothing is left to do.
  * -EMSGSIZE, -EBADMSG: the codec cannot carry this body; the request still waits. -ENOMEM. */
 GATE_API int gate_reply(gate_request *req, const void *body, size_t len);
@@ -108,7 +108,7 @@ GATE_API int gate_reply_borrowed(gate_request *req, const void *body, size_t len
 /* Keeps the request past the handler's return, to be answered once later from any thread, even
  * when its peer goes away in the meantime (the answer then returns GATE_EGONE) and before
  * gate_server_close(). The body is not kept: copy what is needed. Handler's thread only.
- * -EALREADY: answered or deferred before. -ENOMEM. */
+ * -EALREADY: answered or deferred before. */
 GATE_API int gate_defer(gate_request *req);
 
 /* Writes the peer's address as text ("192.0.2.1:40000", "[2001:db8::1]:40000", "unix:") with a NUL
@@ -248,6 +248,11 @@ typedef struct gate_stats {
 
 enum { GATE_IO_AUTO = 0, GATE_IO_EPOLL = 1, GATE_IO_URING = 2 };
 
+/* The kernel hands a TCP connection over only when its first bytes are there (TCP_DEFER_ACCEPT,
+ * tcp(7)): one wake-up less for each connection. timeout_ms then starts at those bytes; a silent
+ * client waits in the kernel for about 5 s before it is handed over and its time starts. */
+enum { GATE_DEFER_ACCEPT = 1 };
+
 /* Zero takes the default everywhere. A later version appends fields only. */
 typedef struct gate_options {
     uint32_t size;          /* sizeof(gate_options) */
@@ -264,19 +269,20 @@ typedef struct gate_options {
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
     uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
-    uint32_t handler_timeout_ms; /* from gate_defer's request until its answer; default timeout_ms */
-    uint32_t drain_timeout_ms;   /* from gate_server_stop until the rest is cut; default timeout_ms */
+    uint32_t handler_timeout_ms; /* of a deferred request, until its answer; default timeout_ms */
+    uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default timeout_ms */
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
     uint32_t peer_connections_max; /* of one address, an IPv6 one counted by /64; over it new ones
                                       are closed at once; default as connections_max */
     uint32_t inflight_max;  /* unanswered requests of a connection; default 128 */
     uint32_t exchanges_max; /* of a connection, then it is closed; default no limit (raw, eof: 1) */
     uint32_t log_level;     /* default GATE_LOG_NOTICE */
-    uint32_t io;            /* GATE_IO_...; the environment's GATE_IO=epoll|io_uring goes first */
-    uint32_t reserved;      /* 0 */
+    uint32_t io;            /* GATE_IO_...; the environment's GATE_IO (auto, epoll, io_uring) goes
+                               first */
+    uint32_t flags;         /* GATE_DEFER_ACCEPT */
 } gate_options;
 
-/* Serves until gate_server_stop() (see gate_request_server) and returns 0, or says why it could not.
+/* Serves until gate_server_stop() (see gate_request_server) and returns 0, or why it could not.
  * Blocks; the handler runs on this thread. backlog and timeout_ms: 0 takes the default (the
  * kernel's largest, 5000). -EINVAL: no handler, or a negative number. The rest as
  * gate_server_open, gate_server_listen and gate_server_serve. */
@@ -284,7 +290,7 @@ GATE_API int gate_server_run(const char *addr, uint16_t port, int backlog, int t
                              gate_handler *handler);
 
 /* Makes a server, closed by gate_server_close(). options is copied, what it points at is borrowed.
- * -EINVAL: no handler, an unknown size, value or reserved field, a codec without decode. -ENOMEM. */
+ * -EINVAL: no handler, an unknown size, value or flag, a codec without decode. -ENOMEM. */
 GATE_API int gate_server_open(gate_server **server, const gate_options *options);
 
 /* Listens on one more address; before gate_server_serve(). Blocks while a name is looked up.
@@ -321,7 +327,8 @@ GATE_API void gate_server_close(gate_server *server);
 /* Sends one request and reads the reply until the peer closes; one deadline of timeout_ms
  * (0: 5000) over name lookup, connect, send and receive. *reply_len: in the room, out what is
  * there, also on an error. Blocks; any thread. An empty reply cannot be told from a close: both are
- * GATE_ECLOSED. -EINVAL, GATE_ENAME, -ECONNREFUSED, -ETIMEDOUT, ...: not sent; see gate_outcome(). */
+ * GATE_ECLOSED. -EINVAL, GATE_ENAME, -ECONNREFUSED, -ETIMEDOUT, ...: not sent, see
+ * gate_outcome(). */
 GATE_API int gate_client_exchange(const char *addr, uint16_t port, const void *request,
                                   size_t request_len, void *reply, size_t *reply_len,
                                   int timeout_ms);

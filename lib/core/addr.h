@@ -29,15 +29,15 @@ typedef struct gate__sockaddr {
  * sun_path cannot hold (never truncated). "*" is :: (the listener makes it dual-stack). */
 int gate__addr_numeric(gate__sockaddr *set, const char *host, uint16_t port);
 
-/* Writes "192.0.2.1:80", "[::1]:80", "unix:/path", "unix:@name" or "unix:" (unnamed) with a NUL, cut
- * to room. A v4-mapped IPv6 address is written as IPv4. Control bytes of a path become '?'. */
+/* Writes "192.0.2.1:80", "[::1]:80", "unix:/path", "unix:@name" or "unix:" (unnamed) with a NUL,
+ * cut to room. A v4-mapped IPv6 address is written as IPv4. Control bytes of a path become '?'. */
 void gate__addr_format(const gate__sockaddr *set, char *text, size_t room);
 
 /* The port in host order; 0 for a Unix socket. */
 uint16_t gate__addr_port(const gate__sockaddr *set);
 
-/* The source that limits count by: the IPv4 address (v4-mapped counts as IPv4), or the first 64 bits
- * of the IPv6 address; never 0. 0: a source without an address (Unix). */
+/* The source that limits count by: the IPv4 address (v4-mapped counts as IPv4), or the first 64
+ * bits of the IPv6 address; never 0. 0: a source without an address (Unix). */
 uint64_t gate__addr_source(const gate__sockaddr *set);
 
 #endif

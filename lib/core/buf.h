@@ -57,7 +57,8 @@ typedef struct gate__chunk_pool {
     unsigned count;
 } gate__chunk_pool;
 
-/* A chunk with room for at least `room` bytes; NULL: no memory. pool may be NULL (any thread then). */
+/* A chunk with room for at least `room` bytes; NULL: no memory. pool may be NULL: any
+ * thread, then. */
 gate__chunk *gate__chunk_new(gate__chunk_pool *pool, size_t room);
 gate__chunk *gate__chunk_borrow(const void *body, size_t len, gate_release *release, void *arg);
 /* Only where cap - len has the room. */

@@ -184,7 +184,7 @@ static int encode_varint(const gate_codec *codec, const uint8_t *body, size_t le
     (void)codec, (void)body;
     uint32_t count = 0;
 
-    if ((uint64_t)len > UINT32_MAX)
+    if ((uint64_t)len >> 32 != 0)
         return -EMSGSIZE;
     for (; len > 0x7f; len >>= 7)
         wrap->head[count++] = (uint8_t)(0x80 | (len & 0x7f));

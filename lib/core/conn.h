@@ -93,7 +93,7 @@ struct gate__conn {
     uint8_t phase;
     uint8_t reason;  /* gate_reason */
     uint8_t eof;     /* the peer has ended its side */
-    uint8_t full;    /* the last read may have left input in the kernel */
+    uint8_t unread;  /* there may be input in the kernel that we have not read */
     uint8_t partial; /* part of a request waits in in */
     uint8_t blocked; /* reading waits for the output to shrink or for answers */
     uint8_t fin_sent;
@@ -140,7 +140,7 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns);
 enum { GATE__WANT_READ = 1, GATE__WANT_SEND = 2, GATE__WANT_FIN = 4, GATE__WANT_CLOSE = 8 };
 unsigned gate__conn_wants(const gate__conn *conn);
 
-/* The next bytes to send. *more: others follow. *last: the socket can be closed right behind them. */
+/* The next bytes to send. *more: others follow. *last: the socket can be closed behind them. */
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last);
 
 /* When gate__conn_expire is due; UINT64_MAX: not. */

@@ -2,8 +2,8 @@
 #ifndef GATE_CORE_SOURCES_H
 #define GATE_CORE_SOURCES_H
 
-/* How many connections each source (gate__addr_source) has open: an open-addressing table that holds
- * only sources with a connection, so its size is bounded by theirs. */
+/* How many connections each source (gate__addr_source) has open: an open-addressing table that
+ * holds only sources with a connection, so its size is bounded by theirs. */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -113,9 +113,9 @@ struct gate_io_ops {
     const char *name; /* "epoll", ... */
 
     /* Set-up calls: at once, no completion. */
-    /* Opens sock listening on *addr, which becomes the bound address (the port chosen). 0, -errno. */
+    /* Opens sock listening on *addr, which becomes the bound address. 0, -errno. */
     int (*listen)(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog, unsigned flags);
-    /* Takes a listening descriptor of somebody else's; *addr becomes its bound address. 0, -errno. */
+    /* Takes somebody else's listening descriptor; *addr becomes its address. 0, -errno. */
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
     /* Closes at once a descriptor that accept gave and no socket has taken. */
     void (*discard)(gate_io *io, int fd);

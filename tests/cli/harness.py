@@ -49,7 +49,8 @@ class Output:
             with self.changed:
                 self.lines.append(line.decode())
                 self.changed.notify_all()
-        stream.close()
+        if stream:
+            stream.close()
         with self.changed:
             self.over = True
             self.changed.notify_all()
@@ -72,12 +73,12 @@ class Output:
 class Process:
     """A program that runs until it is told to stop, or ends by itself."""
 
-    def __init__(self, argv, listeners=1, **more):
+    def __init__(self, argv, listeners=1, stdout=subprocess.PIPE, **more):
         # A shell's background job has SIGINT ignored, and would pass that on.
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more)
-        self.out = Output(self.process.stdout)
+        self.out = Output(self.process.stdout or ())
         self.err = Output(self.process.stderr)
         try:
             lines = self.err.wait("listening on ", listeners)
@@ -146,10 +147,6 @@ def unread(sock):
     return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0]
 
 
-def open_files(pid):
-    return len(os.listdir("/proc/%d/fd" % pid))
-
-
 class PeerServer:
     """A server of Python for one connection: serve(connection) runs in a thread."""
 
@@ -173,8 +170,12 @@ class PeerServer:
                 serve(connection)
 
     def close(self):
-        self.sock.close()
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)  # ends an accept that waits
+        except OSError:
+            pass
         self.thread.join(LIMIT)
+        self.sock.close()
 
 
 class TestCase(unittest.TestCase):

@@ -2,10 +2,12 @@
 """gate-server's end and its options: signals, --once, limits, --json, what it prints."""
 import json
 import os
+import select
 import signal
+import subprocess
 import unittest
 
-from harness import REJECT, WELCOME, TestCase, read_all, talk
+from harness import LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, wait_until
 
 
 class StopTest(TestCase):
@@ -76,8 +78,10 @@ class StopTest(TestCase):
         self.assertEqual(server.wait(), 0)
 
     def test_reader_of_stdout_that_has_gone_does_not_end_it(self):
-        server = self.server("--timeout", "50ms")
-        server.process.stdout.close()
+        reader, writer = os.pipe()
+        server = self.server("--timeout", "50ms", stdout=writer)
+        os.close(writer)
+        os.close(reader)
         self.ask(server, b"")
         self.ask(server, b"")
         self.assertEqual(self.ask(server, b"1"), WELCOME)
@@ -141,10 +145,19 @@ class OptionTest(TestCase):
         self.assertEqual(talk(first, b"1"), WELCOME)
         self.assertEqual(talk(second, b"1"), WELCOME)
 
+    def test_defer_accept_leaves_a_silent_client_to_the_kernel(self):
+        server = self.server("--defer-accept", "--json")
+        silent = self.connect(server)
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(json.loads(server.out.all())["stats"]["accepted"], 1)
+        silent.close()
+
     def test_max_connections_lets_others_wait(self):
         server = self.server("--max-connections", "1")
         first, second = self.connect(server), self.connect(server)
         second.sendall(b"1")
+        self.assertEqual(select.select([second], [], [], 0.2)[0], [])
         self.assertEqual(talk(first, b"1"), WELCOME)
         self.assertEqual(read_all(second), WELCOME)
 
@@ -196,25 +209,28 @@ class OptionTest(TestCase):
         self.assertIn("127.0.0.1:", server.err.all().split("listening on", 1)[1].split("\n", 1)[1])
 
     def test_quiet_says_nothing(self):
-        port = self.closed_port()
         path = os.path.join(self.folder(), "door")
-        done = self.run_program("sh", "-c", '"$0" -q -l unix:"$2" --once & '
-                                'until test -S "$2"; do :; done; "$1" --retry 9 unix:"$2"; wait',
-                                os.environ["GATE_SERVER"], os.environ["GATE_CLIENT"], path)
+        server = subprocess.Popen([SERVER, "-q", "-l", "unix:" + path], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(server.kill)
+        done = self.client("-q", "--retry", "100", "unix:" + path)
         self.assertEqual((done.stdout, done.stderr), (WELCOME, b""))
-        done = self.client("-q", "127.0.0.1:%d" % port)
-        self.assertEqual(done.stderr.count(b"\n"), 1)
+        server.terminate()
+        self.assertEqual(server.communicate(timeout=LIMIT), (b"", b""))
+
+    def test_quiet_leaves_errors_without_hints(self):
+        done = self.fail_server("-q", "-l", "192.0.2.1:1")
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (4, 1))
 
     def test_no_descriptor_is_left_behind(self):
         server = self.server("--framing", "line")
-        self.ask(server, b"1\n", end=True)
         folder = "/proc/%d/fd" % server.process.pid
         before = len(os.listdir(folder))
-        for _ in range(50):
-            self.ask(server, b"1\n", end=True)
-            self.ask(server, b"2\n")
-        self.ask(server, b"1\n", end=True)
-        self.assertLessEqual(len(os.listdir(folder)), before + 1)
+        for request in (b"1\n", b"2\n", b"unfinished", b"") * 25:
+            sock = self.connect(server)
+            talk(sock, request, end=True)
+            sock.close()
+        wait_until(lambda: len(os.listdir(folder)) <= before, "the descriptors are closed")
 
 
 class JsonTest(TestCase):

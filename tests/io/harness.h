@@ -47,10 +47,12 @@ struct loop {
 };
 
 /* A test that runs over one backend, under a name that says so. */
-#define OVER(backend, test)                                                                        \
-    {                                                                                              \
-        backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend            \
+#define OVER(backend, test)                                                             \
+    {                                                                                   \
+        backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend \
     }
+
+#define OVER_BOTH(test) OVER("epoll", test), OVER("blocking", test)
 
 int loop_setup(void **state);
 int loop_teardown(void **state);
@@ -83,6 +85,9 @@ void plain_send(int fd, const void *bytes, size_t len);
 /* Reads len bytes, or up to the end of the input. */
 size_t plain_recv(int fd, void *bytes, size_t len);
 void plain_reset(int fd); /* closes with a reset */
+
+/* Makes `listener` one with a full queue on addr, where a connect gets no answer. */
+void fill_queue(struct loop *loop, int fillers[2]);
 
 /* Runs `inside` in a child with a network of its own, where 40000 is the only port that the kernel
  * may choose; skips the test where that is not allowed. */

@@ -19,7 +19,7 @@ int names_asked(void);
 /* Whether the last look-up was on a thread that blocks SIGUSR1. */
 int names_blocked_signals(void);
 
-/* Waits until every look-up's thread has ended. */
-void names_wait_for_threads(void);
+/* Waits until there were so many look-ups (as names_asked) and each one's thread has ended. */
+void names_wait_for_threads(int look_ups);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Scripted peers: ends of connections that belong to the test. A peer takes its turns as events: when
- * something about its connection is different, when the test asked, and when its pace allows the
- * next read or send. */
+/* Scripted peers: ends of connections that belong to the test. A peer takes its turns as events:
+ * when something about its connection is different, when the test asked, and when its pace allows
+ * the next read or send. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -231,8 +231,10 @@ void sim_peer_half_close(sim_peer *peer)
 
 void sim_peer_close(sim_peer *peer)
 {
-    peer->closing = CLOSE;
-    sim_peer_kick(peer);
+    if (peer->closing != CLOSE) {
+        peer->closing = CLOSE;
+        sim_peer_kick(peer);
+    }
 }
 
 void sim_peer_reset(sim_peer *peer)

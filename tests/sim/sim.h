@@ -7,8 +7,8 @@
  * depends on the seed, the knobs and the test only, so a run that failed can be run again.
  *
  * A world holds the network, the clock and a heap of events keyed (time, sequence). It moves inside
- * run() of its gate_io: events that are due are executed, then the completions of that gate_io; where
- * there are none, time jumps to the next event or the deadline. So code that blocks in
+ * run() of its gate_io: events that are due are executed, then the completions of that gate_io;
+ * where there are none, time jumps to the next event or the deadline. So code that blocks in
  * gate_server_serve() is tested by putting what the world should do into sim_at() before the call.
  *
  * The backend also holds its user to the contract of io/io.h. A breach, a loop that spins and one
@@ -96,6 +96,10 @@ typedef enum sim_knob {
 } sim_knob;
 
 const char *sim_knob_name(sim_knob knob);
+
+/* Draws a set of knobs, many of which are off. But for the errors, none of them keeps an honest
+ * exchange from its end for longer than seconds. */
+void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng);
 
 typedef struct sim_world sim_world;
 typedef struct sim_peer sim_peer;
@@ -209,7 +213,7 @@ struct sim_peer {
     void *arg;
 };
 
-/* Connects to the listener at *to, from `from` ("198.51.100.1" if NULL). The world owns the peer. */
+/* Connects to the listener at *to, from `from` ("198.51.100.1" if NULL). The world's. */
 sim_peer *sim_peer_connect(sim_world *world, const gate__sockaddr *to, const char *from);
 
 /* Bytes to send, behind those that wait. Also before it is connected. */

@@ -5,8 +5,8 @@
  * can be done, does those that can, and tells their owners. An operation is done at the moment of
  * its completion, not before: between the two the owner may still cancel it.
  *
- * rec outlives nothing: a final completion frees it before done runs, since done may free the socket
- * and submit again.
+ * A final completion frees its record before done runs, since done may free the socket and submit
+ * again.
  */
 
 #include <errno.h>

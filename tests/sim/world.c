@@ -9,6 +9,7 @@
 /* The clock does not start at 0, so that a deadline somebody forgot to set is over. */
 #define START_NS (UINT64_C(1000) * SIM_SECOND)
 
+enum { EVENTS_MAX = 1000000 }; /* of one moment */
 enum { STREAM_NET = 1, STREAM_FAULTS = 2, STREAM_ORDER = 3 };
 
 void *sim__alloc(size_t size)
@@ -113,9 +114,14 @@ void sim__nothing(sim_world *world, void *arg)
 
 void sim__pump(sim_world *world)
 {
+    size_t count = 0;
+
     while (world->heap_len > 0 && world->heap[0].at_ns <= world->now_ns && !world->failed) {
         sim__due due = pop(world);
 
+        if (++count > EVENTS_MAX) {
+            sim_failed(world, "a spin of events: time does not move");
+        }
         sim__note(world, 1, due.at_ns, due.sequence);
         due.fn(world, due.arg);
     }

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The contract of io.h for one connected socket, over each backend. */
+
+#include "harness.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+
+static char bulk[16 * 1024 * 1024];
+
+/* What a Unix socket holds does not depend on windows and late acknowledgements. */
+static void join_unix(struct loop *loop)
+{
+    char host[64];
+
+    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
+    join(loop, host);
+}
+
+/* ---- Recv ---------------------------------------------------------------------------------- */
+
+static void test_recv_lends_what_came(void **state)
+{
+    struct loop *loop = *state;
+
+    join(loop, "127.0.0.1");
+    plain_send(loop->peer, "hello", 5);
+    submit_recv(loop, loop->ends[0]);
+    assert_int_equal(wait_in(loop, loop->ends[0]), 5);
+    assert_int_equal(loop->ends[0]->in.flags, 0);
+    assert_memory_equal(loop->ends[0]->got, "hello", 5);
+}
+
+static void test_recv_stays_in_flight_at_deadline(void **state)
+{
+    struct loop *loop = *state;
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, loop->ends[0]);
+    run_for(loop, 10);
+    assert_int_equal(loop->ends[0]->in.finals, 0);
+    plain_send(loop->peer, "1", 1);
+    assert_int_equal(wait_in(loop, loop->ends[0]), 1);
+}
+
+static void test_recv_after_recv_gets_what_came_later(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    for (int i = 0; i < 20; i++) {
+        submit_recv(loop, end);
+        if (i % 3 == 0)
+            run_for(loop, 1);
+        plain_send(loop->peer, "x", 1);
+        assert_int_equal(wait_in(loop, end), 1);
+    }
+    assert_int_equal(end->got_len, 20);
+}
+
+static void test_recv_gives_all_bytes_then_end_of_input(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int rc = 1;
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, end);
+    run_for(loop, 1);
+    plain_send(loop->peer, "bye", 3);
+    assert_int_equal(shutdown(loop->peer, SHUT_WR), 0);
+    for (int i = 0; i < 4 && (rc = wait_in(loop, end)) > 0; i++)
+        submit_recv(loop, end);
+    assert_int_equal(rc, 0);
+    assert_int_equal(end->got_len, 3);
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), 0);
+}
+
+static void test_recv_after_reset_fails(void **state)
+{
+    struct loop *loop = *state;
+
+    join(loop, "127.0.0.1");
+    plain_reset(loop->peer);
+    loop->peer = -1;
+    submit_recv(loop, loop->ends[0]);
+    assert_int_equal(wait_in(loop, loop->ends[0]), -ECONNRESET);
+}
+
+static void test_recv_cancelled_loses_nothing(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, end);
+    run_for(loop, 1);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+    assert_int_equal(end->in.finals, 0);
+    assert_int_equal(wait_in(loop, end), -ECANCELED);
+    plain_send(loop->peer, "1", 1);
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), 1);
+}
+
+static void test_recv_says_when_more_may_be_there(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int room = strcmp(loop->io->ops->name, "epoll") ? 16 * 1024 : 64 * 1024;
+
+    join_unix(loop);
+    plain_send(loop->peer, bulk, (size_t)room + 1);
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), room);
+    assert_int_equal(end->in.flags, GATE_IO_FULL);
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), 1);
+    assert_int_equal(end->in.flags, 0);
+}
+
+static void test_cancel_of_idle_op_does_nothing(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    end->in = end->out = (struct outcome){0};
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
+    assert_int_equal(end->in.finals + end->out.finals, 0);
+}
+
+/* ---- Send ---------------------------------------------------------------------------------- */
+
+static void test_send_goes_out(void **state)
+{
+    struct loop *loop = *state;
+    char got[5];
+
+    join(loop, "127.0.0.1");
+    submit_send(loop, loop->ends[0], "hel", 3, GATE_IO_MOREOUT);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 3);
+    submit_send(loop, loop->ends[0], "lo", 2, 0);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 2);
+    assert_int_equal(loop->ends[0]->out.flags, 0);
+    assert_int_equal(plain_recv(loop->peer, got, 5), 5);
+    assert_memory_equal(got, "hello", 5);
+}
+
+/* SIGPIPE would end this program. */
+static void test_send_to_closed_peer_is_an_error_and_no_signal(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    plain_reset(loop->peer);
+    loop->peer = -1;
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), -ECONNRESET);
+    submit_send(loop, end, "x", 1, 0);
+    assert_int_equal(wait_out(loop, end), -EPIPE);
+}
+
+static size_t fill(struct loop *loop, struct end *end)
+{
+    size_t sent = 0;
+
+    for (int i = 0; i < 100; i++) {
+        submit_send(loop, end, bulk, 1024 * 1024, 0);
+        run_for(loop, 10);
+        if (!end->out.finals)
+            return sent;
+        assert_true(end->out.result > 0);
+        sent += (size_t)end->out.result;
+    }
+    fail();
+    return 0;
+}
+
+static void test_send_waits_for_room_and_can_be_short(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    size_t sent;
+    char *taken = malloc(sizeof bulk);
+    int rc;
+
+    assert_non_null(taken);
+    join_unix(loop);
+    sent = fill(loop, end);
+    assert_true(sent < sizeof bulk);
+    assert_int_equal(plain_recv(loop->peer, taken, sent), sent);
+    for (int i = 0; i < 100 && !end->out.finals; i++)
+        run_for(loop, 10);
+    rc = wait_out(loop, end);
+    assert_true(rc > 0);
+    assert_int_equal(plain_recv(loop->peer, taken, (size_t)rc), rc);
+    free(taken);
+}
+
+static void test_send_cancelled_while_it_waits(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join_unix(loop);
+    fill(loop, end);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(wait_out(loop, end), -ECANCELED);
+}
+
+static void test_recv_completes_while_a_send_waits(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    uint64_t deadline = gate__clock_ns() + 10000 * MS;
+
+    join_unix(loop);
+    submit_send(loop, end, bulk, sizeof bulk, 0);
+    assert_in_range(wait_out(loop, end), 1, sizeof bulk - 1);
+    submit_send(loop, end, bulk, sizeof bulk, 0);
+    submit_recv(loop, end);
+    plain_send(loop->peer, "1", 1);
+    for (int i = 0; i < 10 && !end->in.finals; i++)
+        assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    assert_int_equal(end->in.result, 1);
+    assert_int_equal(end->out.finals, 0);
+    assert_true(gate__clock_ns() < deadline);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000 * MS + (uint64_t)used.tv_nsec;
+}
+
+static void test_waiting_for_both_takes_no_time_of_the_processor(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t before;
+
+    join_unix(loop);
+    submit_recv(loop, loop->ends[0]);
+    fill(loop, loop->ends[0]);
+    before = cpu_ns();
+    run_for(loop, 200);
+    assert_true(cpu_ns() - before < 25 * MS);
+}
+
+static void test_send_completes_while_a_recv_waits(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, end);
+    submit_send(loop, end, "x", 1, 0);
+    assert_int_equal(wait_out(loop, end), 1);
+    assert_int_equal(end->in.finals, 0);
+}
+
+static void test_last_send_closes(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    char got[8];
+
+    join(loop, "127.0.0.1");
+    submit_send(loop, end, "bye", 3, GATE_IO_LAST);
+    assert_int_equal(wait_out(loop, end), 3);
+    assert_int_equal(end->out.flags, GATE_IO_CLOSED);
+    assert_int_equal(end->sock.fd, -1);
+    assert_int_equal(plain_recv(loop->peer, got, sizeof got), 3);
+}
+
+static void test_last_send_that_is_short_stays_open(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    submit_send(loop, end, bulk, sizeof bulk, GATE_IO_LAST);
+    for (int i = 0; i < 100 && !end->out.finals; i++)
+        run_for(loop, 10);
+    assert_in_range(wait_out(loop, end), 1, sizeof bulk - 1);
+    assert_int_equal(end->out.flags, 0);
+    assert_true(end->sock.fd >= 0);
+}
+
+/* ---- Shutdown and close -------------------------------------------------------------------- */
+
+static void test_shutdown_ends_our_side_only(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    char got[1];
+
+    join(loop, "127.0.0.1");
+    submit_shutdown(loop, end);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(wait_out(loop, end), 0);
+    assert_int_equal(plain_recv(loop->peer, got, 1), 0);
+    plain_send(loop->peer, "still", 5);
+    submit_recv(loop, end);
+    assert_int_equal(wait_in(loop, end), 5);
+}
+
+static void test_close_tells_the_peer_and_frees_the_descriptor(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    char got[1];
+
+    join(loop, "127.0.0.1");
+    submit_close(loop, end);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(wait_out(loop, end), 0);
+    assert_int_equal(end->sock.fd, -1);
+    assert_int_equal(plain_recv(loop->peer, got, 1), 0);
+}
+
+static void test_socket_can_connect_again_after_close(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    for (int i = 0; i < 3; i++) {
+        submit_recv(loop, end);
+        run_for(loop, 1);
+        plain_send(loop->peer, "1", 1);
+        assert_int_equal(wait_in(loop, end), 1);
+        submit_close(loop, end);
+        assert_int_equal(wait_out(loop, end), 0);
+        close(loop->peer);
+        submit_connect(loop, end, &loop->addr);
+        assert_int_equal(wait_out(loop, end), 0);
+        loop->peer = plain_accept(loop->listener);
+    }
+}
+
+/* ---- The loop itself ----------------------------------------------------------------------- */
+
+static void test_run_returns_at_its_deadline(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t deadline = gate__clock_ns() + 20 * MS;
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, loop->ends[0]);
+    while (gate__clock_ns() < deadline)
+        assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    assert_true(loop->io->now_ns >= deadline);
+}
+
+static void test_wake_ends_the_next_run(void **state)
+{
+    struct loop *loop = *state;
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, loop->ends[0]);
+    run_for(loop, 1);
+    for (int i = 0; i < 3; i++) {
+        errno = EDOM;
+        loop->io->ops->wake(loop->io);
+        assert_int_equal(errno, EDOM);
+        assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
+        assert_int_equal(loop->ends[0]->in.finals, 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OVER_BOTH(test_recv_lends_what_came),
+        OVER_BOTH(test_recv_stays_in_flight_at_deadline),
+        OVER_BOTH(test_recv_after_recv_gets_what_came_later),
+        OVER_BOTH(test_recv_gives_all_bytes_then_end_of_input),
+        OVER_BOTH(test_recv_after_reset_fails),
+        OVER_BOTH(test_recv_cancelled_loses_nothing),
+        OVER_BOTH(test_recv_says_when_more_may_be_there),
+        OVER_BOTH(test_cancel_of_idle_op_does_nothing),
+        OVER_BOTH(test_send_goes_out),
+        OVER_BOTH(test_send_to_closed_peer_is_an_error_and_no_signal),
+        OVER_BOTH(test_send_waits_for_room_and_can_be_short),
+        OVER_BOTH(test_send_cancelled_while_it_waits),
+        OVER_BOTH(test_recv_completes_while_a_send_waits),
+        OVER_BOTH(test_waiting_for_both_takes_no_time_of_the_processor),
+        OVER_BOTH(test_send_completes_while_a_recv_waits),
+        OVER_BOTH(test_last_send_closes),
+        OVER_BOTH(test_last_send_that_is_short_stays_open),
+        OVER_BOTH(test_shutdown_ends_our_side_only),
+        OVER_BOTH(test_close_tells_the_peer_and_frees_the_descriptor),
+        OVER_BOTH(test_socket_can_connect_again_after_close),
+        OVER_BOTH(test_run_returns_at_its_deadline),
+        OVER_BOTH(test_wake_ends_the_next_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

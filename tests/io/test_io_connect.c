@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The contract of io.h for what comes before a connection, over each backend. */
+
+#include "harness.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+#include "names.h"
+
+/* ---- Connect ------------------------------------------------------------------------------- */
+
+static void test_connect_reaches_listener(void **state)
+{
+    struct loop *loop = *state;
+    gate__sockaddr peer;
+
+    join(loop, "127.0.0.1");
+    assert_true(loop->ends[0]->sock.fd >= 0);
+    assert_int_equal(loop->io->ops->peer(loop->io, &loop->ends[0]->sock, &peer), 0);
+    assert_int_equal(gate__addr_port(&peer), gate__addr_port(&loop->addr));
+}
+
+static void test_connect_reaches_ipv6_listener(void **state)
+{
+    struct loop *loop = *state;
+
+    join(loop, "::1");
+}
+
+static void test_connect_reaches_abstract_unix_listener(void **state)
+{
+    struct loop *loop = *state;
+    char host[64];
+
+    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
+    join(loop, host);
+}
+
+static void test_connect_refused_closes_descriptor(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int bound = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    assert_int_equal(bind(bound, &loop->addr.u.any, loop->addr.len), 0);
+    assert_int_equal(getsockname(bound, &loop->addr.u.any, &loop->addr.len), 0);
+    submit_connect(loop, end, &loop->addr);
+    assert_int_equal(wait_out(loop, end), -ECONNREFUSED);
+    assert_int_equal(end->sock.fd, -1);
+    close(bound);
+}
+
+static void test_connect_address_is_not_needed_after_submit(void **state)
+{
+    struct loop *loop = *state;
+    gate__sockaddr addr;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    loop->listener = plain_listen(&loop->addr, 16);
+    addr = loop->addr;
+    submit_connect(loop, loop->ends[0], &addr);
+    memset(&addr, 0xff, sizeof addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+}
+
+static void test_connect_stays_in_flight_at_deadline_and_can_be_cancelled(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int fillers[2];
+
+    fill_queue(loop, fillers);
+    submit_connect(loop, end, &loop->addr);
+    run_for(loop, 20);
+    assert_int_equal(end->out.finals, 0);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(end->out.finals, 0);
+    assert_int_equal(wait_out(loop, end), -ECANCELED);
+    assert_int_equal(end->sock.fd, -1);
+    close(fillers[0]);
+    close(fillers[1]);
+}
+
+/* Once the queue has room, the kernel's next attempt succeeds. */
+static void test_connect_goes_on_after_deadline(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int fillers[2];
+
+    fill_queue(loop, fillers);
+    submit_connect(loop, end, &loop->addr);
+    run_for(loop, 5);
+    assert_int_equal(end->out.finals, 0);
+    close(plain_accept(loop->listener));
+    assert_int_equal(wait_out(loop, end), 0);
+    close(fillers[0]);
+    close(fillers[1]);
+}
+
+static void connect_to_port_of_its_own(const char *backend)
+{
+    void *state = (void *)(uintptr_t)backend;
+    struct loop *loop;
+
+    loop_setup(&state);
+    loop = state;
+    set_addr(&loop->addr, "127.0.0.1", 40000);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), GATE_ESELF);
+    assert_int_equal(loop->ends[0]->sock.fd, -1);
+    loop_teardown(&state);
+}
+
+static void test_connect_to_itself_is_told(void **state)
+{
+    struct loop *loop = *state;
+
+    in_private_network(connect_to_port_of_its_own, loop->io->ops->name);
+}
+
+static void connect_without_ports(const char *backend)
+{
+    void *state = (void *)(uintptr_t)backend;
+    struct loop *loop;
+    int first;
+
+    loop_setup(&state);
+    loop = state;
+    set_addr(&loop->addr, "127.0.0.1", 39999);
+    loop->listener = plain_listen(&loop->addr, 16);
+    first = plain_connect(&loop->addr);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), GATE_EPORTS);
+    assert_int_equal(loop->ends[0]->sock.fd, -1);
+    close(first);
+    loop_teardown(&state);
+}
+
+static void test_connect_without_free_port_is_told(void **state)
+{
+    struct loop *loop = *state;
+
+    in_private_network(connect_without_ports, loop->io->ops->name);
+}
+
+/* ---- Names --------------------------------------------------------------------------------- */
+
+struct look_up {
+    gate_resolve resolve;
+    int finals;
+    int result;
+};
+
+static void note_look_up(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct look_up *look_up = (struct look_up *)(void *)op;
+
+    (void)io, (void)flags;
+    assert_false(gate__op_busy(op));
+    look_up->finals++;
+    look_up->result = result;
+}
+
+static void start_look_up(struct loop *loop, struct look_up *look_up, const char *host)
+{
+    *look_up = (struct look_up){.resolve = {.host = host, .port = 80}};
+    loop->io->ops->resolve(loop->io, &look_up->resolve, note_look_up);
+    assert_int_equal(look_up->finals, 0);
+}
+
+static int finish_look_up(struct loop *loop, struct look_up *look_up)
+{
+    for (int i = 0; i < 100 && !look_up->finals; i++)
+        loop->io->ops->run(loop->io, gate__clock_ns() + 100 * MS);
+    assert_int_equal(look_up->finals, 1);
+    return look_up->result;
+}
+
+static void test_resolve_of_a_number_asks_nobody(void **state)
+{
+    struct loop *loop = *state;
+    struct look_up look_up;
+    int asked = names_asked();
+
+    start_look_up(loop, &look_up, "127.0.0.1");
+    loop->io->ops->resolve_cancel(loop->io, &look_up.resolve);
+    assert_int_equal(finish_look_up(loop, &look_up), 0);
+    assert_int_equal(look_up.resolve.count, 1);
+    assert_int_equal(names_asked(), asked);
+    start_look_up(loop, &look_up, "");
+    assert_int_equal(finish_look_up(loop, &look_up), -EINVAL);
+}
+
+static void test_resolve_gives_all_addresses(void **state)
+{
+    struct loop *loop = *state;
+    struct look_up look_up;
+
+    start_look_up(loop, &look_up, "two.test");
+    assert_int_equal(finish_look_up(loop, &look_up), 0);
+    assert_int_equal(look_up.resolve.count, 2);
+    assert_int_equal(look_up.resolve.addrs[0].u.any.sa_family, AF_INET6);
+    assert_int_equal(gate__addr_port(&look_up.resolve.addrs[1]), 80);
+    start_look_up(loop, &look_up, "none.test");
+    assert_int_equal(finish_look_up(loop, &look_up), GATE_ENAME);
+    names_wait_for_threads(0);
+}
+
+static void test_resolve_cancelled_does_not_wait_for_the_answer(void **state)
+{
+    struct loop *loop = *state;
+    struct look_up *look_up = malloc(sizeof *look_up);
+    int asked = names_asked();
+
+    assert_non_null(look_up);
+    start_look_up(loop, look_up, "slow.test");
+    loop->io->ops->run(loop->io, gate__clock_ns() + 5 * MS);
+    assert_int_equal(look_up->finals, 0);
+    loop->io->ops->resolve_cancel(loop->io, &look_up->resolve);
+    assert_int_equal(look_up->finals, 0);
+    assert_int_equal(finish_look_up(loop, look_up), -ECANCELED);
+    free(look_up);
+    names_release();
+    names_wait_for_threads(asked + 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OVER_BOTH(test_connect_reaches_listener),
+        OVER_BOTH(test_connect_reaches_ipv6_listener),
+        OVER_BOTH(test_connect_reaches_abstract_unix_listener),
+        OVER_BOTH(test_connect_refused_closes_descriptor),
+        OVER_BOTH(test_connect_address_is_not_needed_after_submit),
+        OVER_BOTH(test_connect_stays_in_flight_at_deadline_and_can_be_cancelled),
+        OVER_BOTH(test_connect_goes_on_after_deadline),
+        OVER_BOTH(test_connect_to_itself_is_told),
+        OVER_BOTH(test_connect_without_free_port_is_told),
+        OVER_BOTH(test_resolve_of_a_number_asks_nobody),
+        OVER_BOTH(test_resolve_gives_all_addresses),
+        OVER_BOTH(test_resolve_cancelled_does_not_wait_for_the_answer),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What only a loop of many sockets can do: listeners, several ends in one turn, wake-ups from
+ * elsewhere; and which backend is opened. */
+
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+#include "names.h"
+
+static const gate_io_ops *ops_of(const struct loop *loop)
+{
+    return loop->io->ops;
+}
+
+/* ends[0] listens; returns after the first accept had to wait. */
+static void open_listener(struct loop *loop, const char *host, unsigned flags)
+{
+    set_addr(&loop->addr, host, 0);
+    assert_int_equal(ops_of(loop)->listen(loop->io, &loop->ends[0]->sock, &loop->addr, 128, flags),
+                     0);
+}
+
+static void wait_accepted(struct loop *loop, struct end *end, size_t count)
+{
+    for (int i = 0; i < 1000 && end->accepted_count < count; i++)
+        assert_int_equal(ops_of(loop)->run(loop->io, gate__clock_ns() + 10 * MS), 0);
+    assert_int_equal(end->accepted_count, count);
+}
+
+/* ---- Accept -------------------------------------------------------------------------------- */
+
+static void test_accept_stays_armed(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int clients[10];
+
+    open_listener(loop, "127.0.0.1", 0);
+    submit_accept(loop, end, 0);
+    for (size_t i = 0; i < 10; i++) {
+        clients[i] = plain_connect(&loop->addr);
+        if (i % 4 == 3)
+            wait_accepted(loop, end, i + 1);
+    }
+    wait_accepted(loop, end, 10);
+    assert_int_equal(end->in.mores, 10);
+    assert_int_equal(end->in.finals, 0);
+    for (size_t i = 0; i < 10; i++)
+        close(clients[i]);
+}
+
+static void test_accepted_descriptors_are_ready_for_use(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int client, nodelay = 0;
+    socklen_t len = sizeof nodelay;
+
+    open_listener(loop, "127.0.0.1", 0);
+    client = plain_connect(&loop->addr);
+    submit_accept(loop, end, 0);
+    wait_accepted(loop, end, 1);
+    assert_true(fcntl(end->accepted[0], F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(end->accepted[0], F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(getsockopt(end->accepted[0], IPPROTO_TCP, TCP_NODELAY, &nodelay, &len), 0);
+    assert_true(nodelay);
+    close(client);
+}
+
+static void test_accept_takes_a_long_queue_in_turns(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int clients[100];
+
+    open_listener(loop, "127.0.0.1", 0);
+    for (size_t i = 0; i < 100; i++)
+        clients[i] = plain_connect(&loop->addr);
+    submit_accept(loop, end, 0);
+    wait_accepted(loop, end, 100);
+    for (size_t i = 0; i < 100; i++)
+        close(clients[i]);
+}
+
+static void test_accept_nowait_ends_with_the_queue(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int clients[3];
+
+    open_listener(loop, "127.0.0.1", 0);
+    for (size_t i = 0; i < 3; i++)
+        clients[i] = plain_connect(&loop->addr);
+    submit_accept(loop, end, GATE_IO_NOWAIT);
+    assert_int_equal(wait_in(loop, end), -EAGAIN);
+    assert_int_equal(end->accepted_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        close(clients[i]);
+}
+
+static void test_accept_cancelled_leaves_the_queue_alone(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    uint64_t deadline;
+    int client;
+
+    open_listener(loop, "127.0.0.1", 0);
+    submit_accept(loop, end, 0);
+    run_for(loop, 1);
+    ops_of(loop)->cancel(loop->io, &end->sock, &end->sock.in);
+    assert_int_equal(wait_in(loop, end), -ECANCELED);
+    client = plain_connect(&loop->addr);
+    run_for(loop, 5);
+    deadline = gate__clock_ns() + 10 * MS;
+    assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
+    assert_true(gate__clock_ns() >= deadline); /* the waiting connection does not make it spin */
+    assert_int_equal(end->accepted_count, 0);
+    submit_accept(loop, end, 0);
+    wait_accepted(loop, end, 1);
+    close(client);
+}
+
+static int cancelled_after;
+static int after_cancel;
+static int cancel_finals;
+
+static void cancel_at_once(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, in));
+
+    if (!(flags & GATE_IO_MORE)) {
+        assert_int_equal(result, -ECANCELED);
+        cancel_finals++;
+        return;
+    }
+    io->ops->discard(io, result);
+    after_cancel += cancelled_after++ > 0;
+    io->ops->cancel(io, sock, op);
+}
+
+static void test_accept_cancelled_by_its_own_callback_stops_there(void **state)
+{
+    struct loop *loop = *state;
+    int clients[3];
+
+    open_listener(loop, "127.0.0.1", 0);
+    for (size_t i = 0; i < 3; i++)
+        clients[i] = plain_connect(&loop->addr);
+    cancelled_after = after_cancel = cancel_finals = 0;
+    ops_of(loop)->accept(loop->io, &loop->ends[0]->sock, 0, cancel_at_once);
+    run_for(loop, 5);
+    assert_int_equal(cancelled_after, 1);
+    assert_int_equal(after_cancel, 0);
+    assert_int_equal(cancel_finals, 1);
+    submit_accept(loop, loop->ends[0], 0);
+    wait_accepted(loop, loop->ends[0], 2);
+    for (size_t i = 0; i < 3; i++)
+        close(clients[i]);
+}
+
+/* Valgrind takes the connection, and drops it on finding no descriptor for it. */
+static int on_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+
+    return preload && strstr(preload, "vgpreload");
+}
+
+/* The connection is still queued, and no further event need come for it. */
+static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    struct rlimit before, none;
+    int client, next;
+
+    if (on_valgrind())
+        skip();
+    open_listener(loop, "127.0.0.1", 0);
+    submit_accept(loop, end, 0);
+    run_for(loop, 1);
+    client = plain_connect(&loop->addr);
+    next = dup(client);
+    assert_true(next >= 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    run_for(loop, 5);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(wait_in(loop, end), -EMFILE);
+    submit_accept(loop, end, 0);
+    wait_accepted(loop, end, 1);
+    close(client);
+}
+
+static void test_adopted_listener_accepts(void **state)
+{
+    struct loop *loop = *state;
+    gate__sockaddr addr;
+    int fd, client;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    fd = plain_listen(&loop->addr, 16);
+    assert_int_equal(ops_of(loop)->adopt(loop->io, &loop->ends[0]->sock, fd, &addr), 0);
+    assert_int_equal(gate__addr_port(&addr), gate__addr_port(&loop->addr));
+    submit_accept(loop, loop->ends[0], 0);
+    client = plain_connect(&addr);
+    wait_accepted(loop, loop->ends[0], 1);
+    close(client);
+}
+
+/* As several workers do that were given one descriptor. */
+static void test_listener_that_shares_its_socket_is_not_missed_by_the_other(void **state)
+{
+    struct loop *loop = *state;
+    struct end *first = loop->ends[0], *second = loop->ends[1];
+    gate__sockaddr addr;
+    int client, fd;
+
+    open_listener(loop, "127.0.0.1", 0);
+    fd = dup(first->sock.fd);
+    assert_true(fd >= 0);
+    assert_int_equal(ops_of(loop)->adopt(loop->io, &second->sock, fd, &addr), 0);
+    submit_accept(loop, first, 0);
+    submit_accept(loop, second, 0);
+    run_for(loop, 1);
+    ops_of(loop)->cancel(loop->io, &first->sock, &first->sock.in);
+    assert_int_equal(wait_in(loop, first), -ECANCELED);
+    submit_close(loop, first);
+    assert_int_equal(wait_out(loop, first), 0);
+    client = plain_connect(&addr);
+    wait_accepted(loop, second, 1);
+    close(client);
+}
+
+/* ---- Several sockets in one loop ----------------------------------------------------------- */
+
+static void test_two_sockets_talk_in_one_loop(void **state)
+{
+    struct loop *loop = *state;
+    struct end *server = calloc(1, sizeof *server);
+    struct end *client = loop->ends[1];
+
+    assert_non_null(server);
+    open_listener(loop, "127.0.0.1", 0);
+    submit_accept(loop, loop->ends[0], 0);
+    submit_connect(loop, client, &loop->addr);
+    assert_int_equal(wait_out(loop, client), 0);
+    wait_accepted(loop, loop->ends[0], 1);
+    gate__sock_init(&server->sock, loop->ends[0]->accepted[0]);
+    loop->ends[0]->accepted_count = 0;
+    for (int i = 0; i < 10; i++) {
+        submit_recv(loop, server);
+        submit_recv(loop, client);
+        submit_send(loop, client, "1", 1, 0);
+        assert_int_equal(wait_in(loop, server), 1);
+        submit_send(loop, server, "welcome", 7, 0);
+        assert_int_equal(wait_in(loop, client), 7);
+        assert_int_equal(client->out.finals + server->out.finals, 2);
+    }
+    submit_recv(loop, client);
+    submit_close(loop, server);
+    assert_int_equal(wait_out(loop, server), 0);
+    assert_int_equal(wait_in(loop, client), 0);
+    free(server);
+}
+
+/* Two connections become readable in one turn; the first callback closes and frees the other. */
+struct pair {
+    gate_sock sock;
+    struct pair *other;
+    int *closed;
+};
+
+static void free_closed(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct pair *pair = (struct pair *)(void *)((char *)op - offsetof(struct pair, sock.out));
+
+    (void)io, (void)flags;
+    assert_int_equal(result, 0);
+    ++*pair->closed;
+    free(pair);
+}
+
+static void close_other(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct pair *pair = (struct pair *)(void *)((char *)op - offsetof(struct pair, sock.in));
+
+    (void)flags;
+    if (result > 0 && pair->other)
+        io->ops->cancel(io, &pair->other->sock, &pair->other->sock.in);
+    if (pair->other)
+        pair->other->other = NULL;
+    io->ops->close(io, &pair->sock, free_closed);
+}
+
+static struct pair *accept_pair(struct loop *loop, int *client, int *closed)
+{
+    struct pair *pair = calloc(1, sizeof *pair);
+
+    assert_non_null(pair);
+    *client = plain_connect(&loop->addr);
+    gate__sock_init(&pair->sock, accept4(loop->listener, NULL, NULL, SOCK_NONBLOCK));
+    assert_true(pair->sock.fd >= 0);
+    pair->closed = closed;
+    return pair;
+}
+
+static void test_socket_may_be_freed_in_the_turn_that_has_its_events(void **state)
+{
+    struct loop *loop = *state;
+    struct pair *a, *b;
+    int clients[2], closed = 0;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    loop->listener = plain_listen(&loop->addr, 16);
+    a = accept_pair(loop, &clients[0], &closed);
+    b = accept_pair(loop, &clients[1], &closed);
+    a->other = b;
+    b->other = a;
+    ops_of(loop)->recv(loop->io, &a->sock, close_other);
+    ops_of(loop)->recv(loop->io, &b->sock, close_other);
+    run_for(loop, 1);
+    plain_send(clients[0], "x", 1);
+    plain_send(clients[1], "x", 1);
+    for (int i = 0; i < 100 && closed < 2; i++)
+        run_for(loop, 1);
+    assert_int_equal(closed, 2);
+    close(clients[0]);
+    close(clients[1]);
+}
+
+/* A forked child may keep a descriptor that this process has closed, and with it the
+ * registration; a duplicate does the same. */
+static void test_events_of_a_closed_socket_do_not_reach_the_next_one(void **state)
+{
+    struct loop *loop = *state;
+    struct end *old = loop->ends[0], *next = loop->ends[1];
+    int kept, fd, fillers[2];
+
+    join(loop, "127.0.0.1");
+    close(loop->listener);
+    fill_queue(loop, fillers);
+    submit_recv(loop, old);
+    run_for(loop, 1);
+    ops_of(loop)->cancel(loop->io, &old->sock, &old->sock.in);
+    assert_int_equal(wait_in(loop, old), -ECANCELED);
+    fd = old->sock.fd;
+    kept = dup(fd);
+    assert_true(kept >= 0);
+    submit_close(loop, old);
+    assert_int_equal(wait_out(loop, old), 0);
+    free(old);
+    loop->ends[0] = NULL;
+    plain_send(loop->peer, "x", 1);
+    run_for(loop, 1);
+
+    submit_connect(loop, next, &loop->addr);
+    run_for(loop, 1);
+    assert_int_equal(next->sock.fd, fd);
+    plain_reset(loop->peer);
+    loop->peer = -1;
+    run_for(loop, 5);
+    assert_int_equal(next->out.finals, 0);
+    close(kept);
+    close(fillers[0]);
+    close(fillers[1]);
+}
+
+static void test_time_stands_still_in_a_turn(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t before = gate__clock_ns();
+
+    assert_int_equal(ops_of(loop)->run(loop->io, 0), 0);
+    assert_in_range(loop->io->now_ns, before, gate__clock_ns());
+}
+
+/* ---- Wake ---------------------------------------------------------------------------------- */
+
+static gate_io *to_wake;
+
+static void *wake_it(void *arg)
+{
+    (void)arg;
+    to_wake->ops->wake(to_wake);
+    return NULL;
+}
+
+static void test_wake_from_a_thread_ends_a_run_that_waits(void **state)
+{
+    struct loop *loop = *state;
+    pthread_t thread;
+
+    to_wake = loop->io;
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(pthread_create(&thread, NULL, wake_it, NULL), 0);
+        assert_int_equal(ops_of(loop)->run(loop->io, UINT64_MAX), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+}
+
+static void wake_on_signal(int number)
+{
+    (void)number;
+    to_wake->ops->wake(to_wake);
+}
+
+static void test_wake_from_a_signal_handler_ends_the_next_run(void **state)
+{
+    struct loop *loop = *state;
+    struct sigaction action = {.sa_handler = wake_on_signal}, before;
+
+    to_wake = loop->io;
+    assert_int_equal(sigaction(SIGUSR1, &action, &before), 0);
+    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(ops_of(loop)->run(loop->io, UINT64_MAX), 0);
+    assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+}
+
+/* ---- Which backend ------------------------------------------------------------------------- */
+
+static int open_with(const char *environment, uint32_t kind)
+{
+    gate_io *io = NULL;
+    int rc;
+
+    if (environment)
+        setenv("GATE_IO", environment, 1);
+    else
+        unsetenv("GATE_IO");
+    rc = gate__io_open(&io, kind);
+    unsetenv("GATE_IO");
+    if (rc < 0)
+        return rc;
+    assert_string_equal(io->ops->name, "epoll");
+    io->ops->free(io);
+    return 0;
+}
+
+static void test_environment_goes_before_the_option(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with(NULL, GATE_IO_AUTO), 0);
+    assert_int_equal(open_with(NULL, GATE_IO_EPOLL), 0);
+    assert_int_equal(open_with(NULL, GATE_IO_URING), -ENOSYS);
+    assert_int_equal(open_with("epoll", GATE_IO_URING), 0);
+    assert_int_equal(open_with("auto", GATE_IO_URING), 0);
+    assert_int_equal(open_with("io_uring", GATE_IO_EPOLL), -ENOSYS);
+    assert_int_equal(open_with("", GATE_IO_EPOLL), 0);
+}
+
+static void test_unknown_backends_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with("select", GATE_IO_AUTO), -EINVAL);
+    assert_int_equal(open_with(NULL, 77), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OVER("epoll", test_accept_stays_armed),
+        OVER("epoll", test_accepted_descriptors_are_ready_for_use),
+        OVER("epoll", test_accept_takes_a_long_queue_in_turns),
+        OVER("epoll", test_accept_nowait_ends_with_the_queue),
+        OVER("epoll", test_accept_cancelled_leaves_the_queue_alone),
+        OVER("epoll", test_accept_cancelled_by_its_own_callback_stops_there),
+        OVER("epoll", test_accept_without_descriptors_ends_and_can_be_tried_again),
+        OVER("epoll", test_adopted_listener_accepts),
+        OVER("epoll", test_listener_that_shares_its_socket_is_not_missed_by_the_other),
+        OVER("epoll", test_two_sockets_talk_in_one_loop),
+        OVER("epoll", test_socket_may_be_freed_in_the_turn_that_has_its_events),
+        OVER("epoll", test_events_of_a_closed_socket_do_not_reach_the_next_one),
+        OVER("epoll", test_time_stands_still_in_a_turn),
+        OVER("epoll", test_wake_from_a_thread_ends_a_run_that_waits),
+        OVER("epoll", test_wake_from_a_signal_handler_ends_the_next_run),
+        cmocka_unit_test(test_environment_goes_before_the_option),
+        cmocka_unit_test(test_unknown_backends_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

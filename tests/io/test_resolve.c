@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "harness.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/resolve.h"
+#include "io/sock.h"
+#include "names.h"
+
+/* A look-up with its answer, as a loop would do it. */
+static int resolve(gate_resolve *look_up, const char *host)
+{
+    int rc;
+
+    *look_up = (gate_resolve){.host = host, .port = 9001};
+    rc = gate__resolve_start(look_up, NULL, NULL);
+    if (rc != 1)
+        return rc;
+    gate__resolve_wait(look_up, UINT64_MAX);
+    rc = gate__resolve_take(look_up);
+    assert_null(look_up->job);
+    return rc;
+}
+
+static void test_numbers_and_unix_names_need_no_look_up(void **state)
+{
+    gate_resolve look_up;
+    int asked = names_asked();
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "127.0.0.1"), 0);
+    assert_int_equal(look_up.count, 1);
+    assert_int_equal(gate__addr_port(&look_up.addrs[0]), 9001);
+    assert_int_equal(resolve(&look_up, "[::1]"), 0);
+    assert_int_equal(resolve(&look_up, "unix:/tmp/gate"), 0);
+    assert_int_equal(look_up.addrs[0].u.any.sa_family, AF_UNIX);
+    assert_int_equal(names_asked(), asked);
+}
+
+static void test_what_is_no_name_is_not_looked_up(void **state)
+{
+    gate_resolve look_up;
+    char large[300];
+    int asked = names_asked();
+
+    (void)state;
+    memset(large, 'a', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    assert_int_equal(resolve(&look_up, ""), -EINVAL);
+    assert_int_equal(resolve(&look_up, large), -ENAMETOOLONG);
+    assert_int_equal(look_up.count, 0);
+    assert_int_equal(names_asked(), asked);
+}
+
+static void test_addresses_keep_their_order_and_get_the_port(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "two.test"), 0);
+    assert_int_equal(look_up.count, 2);
+    assert_int_equal(look_up.addrs[0].u.any.sa_family, AF_INET6);
+    assert_int_equal(look_up.addrs[0].len, sizeof(struct sockaddr_in6));
+    assert_int_equal(look_up.addrs[1].u.any.sa_family, AF_INET);
+    assert_int_equal(look_up.addrs[1].len, sizeof(struct sockaddr_in));
+    assert_int_equal(gate__addr_port(&look_up.addrs[0]), 9001);
+    assert_int_equal(gate__addr_port(&look_up.addrs[1]), 9001);
+    assert_int_equal(look_up.addrs[1].u.in4.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+}
+
+static void test_addresses_beyond_the_room_are_dropped(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "many.test"), 0);
+    assert_int_equal(look_up.count, GATE_RESOLVE_MAX);
+}
+
+static void test_failures_say_whether_to_try_again(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "none.test"), GATE_ENAME);
+    assert_int_equal(look_up.count, 0);
+    assert_int_equal(resolve(&look_up, "later.test"), GATE_ENAMELATER);
+    assert_int_equal(resolve(&look_up, "system.test"), GATE_ENAMELATER);
+    assert_int_equal(resolve(&look_up, "memory.test"), -ENOMEM);
+}
+
+static void test_answer_is_not_there_before_it_comes(void **state)
+{
+    gate_resolve look_up = {.host = "slow.test"};
+
+    (void)state;
+    assert_int_equal(gate__resolve_start(&look_up, NULL, NULL), 1);
+    assert_int_equal(gate__resolve_take(&look_up), -EAGAIN);
+    gate__resolve_wait(&look_up, 0);
+    gate__resolve_wait(&look_up, gate__clock_ns() + 5 * MS);
+    assert_int_equal(gate__resolve_take(&look_up), -EAGAIN);
+    names_release();
+    gate__resolve_wait(&look_up, UINT64_MAX);
+    assert_int_equal(gate__resolve_take(&look_up), 0);
+}
+
+static atomic_int notifies;
+
+static void post(void *arg)
+{
+    notifies++;
+    sem_post(arg);
+}
+
+static void test_notify_comes_once_when_the_answer_is_there(void **state)
+{
+    gate_resolve look_up = {.host = "slow.test"};
+    sem_t notified;
+    int before = notifies;
+
+    (void)state;
+    sem_init(&notified, 0, 0);
+    assert_int_equal(gate__resolve_start(&look_up, post, &notified), 1);
+    assert_int_equal(sem_trywait(&notified), -1);
+    names_release();
+    assert_int_equal(sem_wait(&notified), 0);
+    assert_int_equal(gate__resolve_take(&look_up), 0);
+    names_wait_for_threads(0);
+    assert_int_equal(notifies, before + 1);
+    sem_destroy(&notified);
+}
+
+/* What notify would have used is gone when the answer comes. */
+static void test_abandoned_look_up_touches_nothing_of_the_callers(void **state)
+{
+    gate_resolve *look_up = calloc(1, sizeof *look_up);
+    char *host = strdup("slow.test");
+    sem_t *notified = calloc(1, sizeof *notified);
+    int asked = names_asked(), before = notifies;
+
+    (void)state;
+    assert_true(look_up && host && notified);
+    sem_init(notified, 0, 0);
+    look_up->host = host;
+    assert_int_equal(gate__resolve_start(look_up, post, notified), 1);
+    gate__resolve_abandon(look_up);
+    assert_null(look_up->job);
+    sem_destroy(notified);
+    free(notified);
+    free(host);
+    free(look_up);
+    names_release();
+    names_wait_for_threads(asked + 1);
+    assert_int_equal(notifies, before);
+}
+
+static void test_abandoned_and_answered_at_once(void **state)
+{
+    int asked = names_asked();
+
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        gate_resolve look_up = {.host = "one.test"};
+
+        assert_int_equal(gate__resolve_start(&look_up, NULL, NULL), 1);
+        gate__resolve_abandon(&look_up);
+    }
+    names_wait_for_threads(asked + 200);
+}
+
+static void test_look_up_thread_takes_no_signals(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "one.test"), 0);
+    assert_true(names_blocked_signals());
+}
+
+static void test_look_up_that_blocks_gives_the_first_address(void **state)
+{
+    gate__sockaddr addr;
+
+    (void)state;
+    assert_int_equal(gate__resolve_now("two.test", 9001, &addr), 0);
+    assert_int_equal(addr.u.any.sa_family, AF_INET6);
+    assert_int_equal(gate__addr_port(&addr), 9001);
+    assert_false(names_blocked_signals());
+    assert_int_equal(gate__resolve_now("127.0.0.1", 1, &addr), 0);
+    assert_int_equal(gate__resolve_now("none.test", 1, &addr), GATE_ENAME);
+    assert_int_equal(gate__resolve_now("", 1, &addr), -EINVAL);
+}
+
+static int wait_for_threads(void **state)
+{
+    (void)state;
+    names_wait_for_threads(0);
+    return 0;
+}
+
+#define TEST(test) cmocka_unit_test_teardown(test, wait_for_threads)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_numbers_and_unix_names_need_no_look_up),
+        TEST(test_what_is_no_name_is_not_looked_up),
+        TEST(test_addresses_keep_their_order_and_get_the_port),
+        TEST(test_addresses_beyond_the_room_are_dropped),
+        TEST(test_failures_say_whether_to_try_again),
+        TEST(test_answer_is_not_there_before_it_comes),
+        TEST(test_notify_comes_once_when_the_answer_is_there),
+        TEST(test_abandoned_look_up_touches_nothing_of_the_callers),
+        TEST(test_abandoned_and_answered_at_once),
+        TEST(test_look_up_thread_takes_no_signals),
+        TEST(test_look_up_that_blocks_gives_the_first_address),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Accepting under pressure, and stopping, at exact virtual times. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "desk.h"
+
+static const uint64_t second = SIM_SECOND;
+
+/* ---- Accepting ----------------------------------------------------------------------------- */
+
+static void test_out_of_descriptors_accepting_pauses_and_resumes(void **state)
+{
+    static const sim_knobs knobs = {.descriptors_max = 2}; /* the listener and one more */
+    desk all = {0};
+    sim_peer *peers[3];
+
+    (void)state;
+    desk_open(&all, &knobs, gate_codec_line());
+    for (int i = 0; i < 3; i++) {
+        peers[i] = scene_peer(&all.scene, NULL);
+        sim_peer_send(peers[i], "e1\n", 3);
+        sim_in(all.scene.world, (uint64_t)(i + 1) * second, desk_close_peer, peers[i]);
+    }
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    for (int i = 0; i < 3; i++) {
+        desk_got(peers[i], "e1\n");
+        assert_int_equal(peers[i]->first_ns - all.scene.start_ns, (uint64_t)i * second);
+    }
+    assert_in_range(all.scene.stats.accept_pauses, 1, 2);
+    assert_in_range(sim_fired(all.scene.world, SIM_EMFILE), 2, 50); /* not a spin */
+    scene_close(&all.scene);
+}
+
+static void serve_through_accept_error(int error, uint64_t delay_max_ns)
+{
+    sim_knobs knobs = {.accept = {.pct = 50, .count = 1, .errors = {error}}};
+    desk all = {0};
+    sim_peer *peers[20];
+    int answered = 0;
+
+    desk_open(&all, &knobs, NULL);
+    for (int i = 0; i < 20; i++) {
+        peers[i] = scene_peer(&all.scene, NULL);
+        sim_peer_send(peers[i], "1", 1);
+    }
+    scene_stop_in(&all.scene, 60 * second);
+    scene_serve(&all.scene);
+    for (int i = 0; i < 20; i++) {
+        if (!peers[i]->faulted) {
+            desk_got(peers[i], "welcome to server!");
+            assert_true(peers[i]->first_ns - peers[i]->connected_ns <= delay_max_ns);
+            answered++;
+        }
+    }
+    assert_true(answered > 0);
+    assert_int_equal(all.scene.stats.accepted, answered);
+    assert_int_equal(all.scene.stats.accept_errors, sim_fired(all.scene.world, SIM_ACCEPT_FAULT));
+    assert_true(all.scene.stats.accept_errors > 0);
+    scene_close(&all.scene);
+}
+
+static void test_failed_accepts_cost_the_others_nothing(void **state)
+{
+    static const int passing[] = {ECONNABORTED, EINTR, EPROTO, EPERM, ENETDOWN, EHOSTUNREACH};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+        serve_through_accept_error(passing[i], 0);
+    }
+}
+
+static void test_accepting_goes_on_after_an_unknown_error(void **state)
+{
+    static const int pausing[] = {EIO, ENOMEM, ENOBUFS, ENFILE};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pausing) / sizeof(pausing[0]); i++) {
+        serve_through_accept_error(pausing[i], 10 * second);
+    }
+}
+
+static void test_over_connections_max_the_next_waits(void **state)
+{
+    desk all = {.options = {.connections_max = 1}};
+    sim_peer *first, *next;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    first = scene_peer(&all.scene, NULL);
+    next = scene_peer(&all.scene, NULL);
+    sim_peer_send(first, "e1\n", 3);
+    sim_peer_send(next, "e2\n", 3);
+    sim_in(all.scene.world, 2 * second, desk_close_peer, first);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(first->first_ns, all.scene.start_ns);
+    assert_int_equal(next->first_ns - all.scene.start_ns, 2 * second);
+    desk_got(next, "e2\n");
+    scene_close(&all.scene);
+}
+
+static void test_over_peer_connections_max_the_next_is_closed(void **state)
+{
+    desk all = {.options = {.peer_connections_max = 1}};
+    sim_peer *first, *next, *other;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    first = scene_peer(&all.scene, "192.0.2.1");
+    next = scene_peer(&all.scene, "192.0.2.1");
+    other = scene_peer(&all.scene, "192.0.2.2");
+    sim_peer_send(first, "e1\n", 3);
+    sim_peer_send(other, "e2\n", 3);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    desk_got(first, "e1\n");
+    desk_got(other, "e2\n");
+    desk_got(next, "");
+    assert_int_equal(next->end_ns, all.scene.start_ns);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_PEER_LIMIT], 1);
+    scene_close(&all.scene);
+}
+
+/* ---- Stopping ------------------------------------------------------------------------------ */
+
+static void connect_late(sim_world *world, void *arg)
+{
+    desk *all = arg;
+    sim_peer *peer = scene_peer(&all->scene, NULL);
+
+    (void)world;
+    sim_peer_send(peer, "e3\n", 3);
+}
+
+/* Stopped at 3 s: the idle connection ends at once, the one inside a request is given its time, the
+ * one in the queue is served, and a later one is refused. */
+static void test_stop_drains(void **state)
+{
+    desk all = {.options = {.drain_timeout_ms = 4000, .idle_timeout_ms = 60000}};
+    sim_peer *idle, *inside;
+    line rest = {.text = "2\n"};
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    idle = scene_peer(&all.scene, NULL);
+    inside = scene_peer(&all.scene, NULL);
+    sim_peer_send(idle, "e1\n", 3);
+    sim_peer_send(inside, "e", 1);
+    rest.peer = inside;
+    sim_in(all.scene.world, 4 * second, desk_send, &rest);
+    scene_stop_in(&all.scene, 3 * second);
+    sim_in(all.scene.world, 3 * second, connect_late, &all);
+    scene_serve(&all.scene);
+    desk_got(idle, "e1\n");
+    assert_int_equal(idle->end_ns - all.scene.start_ns, 3 * second);
+    desk_got(inside, "e2\n");
+    assert_int_equal(inside->end_ns - all.scene.start_ns, 4 * second);
+    assert_int_equal(all.handled, 3);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_STOPPED], 3);
+    assert_int_equal(all.scene.end_ns - all.scene.start_ns, 4 * second);
+    scene_close(&all.scene);
+}
+
+static void test_drain_deadline_cuts_the_rest(void **state)
+{
+    desk all = {.options = {.drain_timeout_ms = 2000, .timeout_ms = 60000}};
+    late one = {&all, 0};
+    sim_peer *inside, *deferred;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    inside = scene_peer(&all.scene, NULL);
+    deferred = scene_peer(&all.scene, NULL);
+    sim_peer_send(inside, "e", 1);
+    sim_peer_send(deferred, "d\n", 2);
+    scene_stop_in(&all.scene, 3 * second);
+    sim_in(all.scene.world, 4 * second, desk_answer_late, &one);
+    scene_serve(&all.scene);
+    desk_got(inside, "");
+    desk_got(deferred, "d\n");
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_DRAIN_TIMEOUT], 1);
+    assert_int_equal(all.scene.end_ns - all.scene.start_ns, 5 * second);
+    scene_close(&all.scene);
+}
+
+static void test_stop_before_serve_serves_the_queue(void **state)
+{
+    desk all = {0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, NULL);
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "1", 1);
+    gate_server_stop(all.scene.server);
+    gate_server_stop(all.scene.server);
+    scene_serve(&all.scene);
+    sim_run_until(all.scene.world, NULL, all.scene.end_ns + second);
+    desk_got(peer, "welcome to server!");
+    assert_int_equal(all.scene.end_ns, all.scene.start_ns);
+    scene_close(&all.scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_out_of_descriptors_accepting_pauses_and_resumes),
+        cmocka_unit_test(test_failed_accepts_cost_the_others_nothing),
+        cmocka_unit_test(test_accepting_goes_on_after_an_unknown_error),
+        cmocka_unit_test(test_over_connections_max_the_next_waits),
+        cmocka_unit_test(test_over_peer_connections_max_the_next_is_closed),
+        cmocka_unit_test(test_stop_drains),
+        cmocka_unit_test(test_drain_deadline_cuts_the_rest),
+        cmocka_unit_test(test_stop_before_serve_serves_the_queue),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

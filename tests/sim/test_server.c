@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The server and its peers, one situation a test, at exact virtual times. The simulated network has
+ * no latency here unless a test asks for it, so times are exact. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "desk.h"
+
+static const uint64_t second = SIM_SECOND;
+
+/* ---- The tutorial's rules ------------------------------------------------------------------ */
+
+static void test_one_is_welcomed(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, NULL, "1", 0);
+
+    (void)state;
+    desk_got(peer, "welcome to server!");
+    assert_true(peer->eof);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_ANSWERED], 1);
+    assert_int_equal(all.scene.end_ns - all.scene.start_ns, 20 * second);
+    scene_close(&all.scene);
+}
+
+static void test_anything_else_is_rejected(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, NULL, "2", 0);
+
+    (void)state;
+    desk_got(peer, "please go out!");
+    assert_true(peer->eof);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_REJECTED], 1);
+    assert_int_equal(all.scene.stats.rejections, 1);
+    scene_close(&all.scene);
+}
+
+static void test_silent_peer_times_out_at_five_seconds_exactly(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, NULL, "", 0);
+
+    (void)state;
+    desk_got(peer, "");
+    assert_true(peer->eof);
+    assert_int_equal(peer->end_ns - peer->connected_ns, 5 * second);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_TIMEOUT], 1);
+    assert_int_equal(all.handled, 0);
+    scene_close(&all.scene);
+}
+
+static void test_one_byte_a_second_extends_nothing(void **state)
+{
+    desk all = {0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->send_max = 1;
+    peer->send_every_ns = second;
+    sim_peer_send(peer, "eternity\n", 9);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(peer->end_ns - peer->connected_ns, 5 * second);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_TIMEOUT], 1);
+    assert_int_equal(all.handled, 0);
+    scene_close(&all.scene);
+}
+
+static void test_idle_connection_is_closed_after_its_reply(void **state)
+{
+    desk all = {.options = {.idle_timeout_ms = 3000}};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "e1\n", 0);
+
+    (void)state;
+    desk_got(peer, "e1\n");
+    assert_int_equal(peer->end_ns - peer->connected_ns, 3 * second);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_IDLE], 1);
+    scene_close(&all.scene);
+}
+
+/* ---- Peers that end or break --------------------------------------------------------------- */
+
+static void test_end_inside_a_frame_reaches_no_handler(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "e1", 1);
+
+    (void)state;
+    desk_got(peer, "");
+    assert_int_equal(all.handled, 0);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_TRUNCATED], 1);
+    assert_int_equal(peer->end_ns, peer->connected_ns);
+    scene_close(&all.scene);
+}
+
+static void test_half_close_behind_the_request_is_answered(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "e1\ne2\n", 1);
+
+    (void)state;
+    desk_got(peer, "e1\ne2\n");
+    assert_true(peer->eof);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_PEER], 1);
+    scene_close(&all.scene);
+}
+
+static void test_half_close_waits_for_a_deferred_answer(void **state)
+{
+    desk all = {0};
+    late one = {&all, 0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "da\n", 3);
+    sim_peer_half_close(peer);
+    sim_in(all.scene.world, second, desk_answer_late, &one);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    desk_got(peer, "a\n");
+    assert_int_equal(all.answer_result, 0);
+    assert_int_equal(peer->end_ns - peer->connected_ns, second);
+    scene_close(&all.scene);
+}
+
+static void test_end_of_input_ends_the_request_of_eof(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_eof(), "everything", 1);
+
+    (void)state;
+    desk_got(peer, "everything");
+    scene_close(&all.scene);
+}
+
+static void test_reset_while_a_request_is_deferred(void **state)
+{
+    desk all = {0};
+    late one = {&all, 0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "d\n", 2);
+    sim_in(all.scene.world, second, desk_reset, peer);
+    sim_in(all.scene.world, 2 * second, desk_answer_late, &one);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.handled, 1);
+    assert_int_equal(all.answer_result, GATE_EGONE);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_RESET], 1);
+    assert_int_equal(all.scene.closed_ns[GATE_CLOSE_RESET] - all.scene.start_ns, second);
+    scene_close(&all.scene);
+}
+
+static void test_rejected_peer_gets_its_answer_with_input_unread(void **state)
+{
+    static const sim_knobs knobs = {
+        .recv_max = 1024, .reset_loses_pct = 100, .latency_min_ns = SIM_MS,
+        .latency_max_ns = SIM_MS};
+    static const char much[5000];
+    desk all = {0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, &knobs, NULL);
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_every_ns = 50 * SIM_MS;
+    peer->read_next_ns = all.scene.start_ns + 500 * SIM_MS;
+    sim_peer_send(peer, much, sizeof(much));
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    desk_got(peer, "please go out!");
+    assert_true(peer->eof);
+    assert_false(peer->reset);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_REJECTED], 1);
+    scene_close(&all.scene);
+}
+
+static void test_dripping_into_the_drain_is_cut_off(void **state)
+{
+    static const sim_knobs knobs = {.recv_max = 1024};
+    static const char much[5000];
+    desk all = {0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, &knobs, NULL);
+    peer = scene_peer(&all.scene, NULL);
+    peer->stays = 1;
+    sim_peer_send(peer, much, 4000);
+    for (int i = 0; i < 100; i++) {
+        static line one = {.text = "x"};
+
+        one.peer = peer;
+        sim_in(all.scene.world, (uint64_t)i * 100 * SIM_MS, desk_send, &one);
+    }
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    desk_got(peer, "please go out!");
+    assert_true(all.scene.closed_ns[GATE_CLOSE_REJECTED] - all.scene.start_ns <= 2 * second);
+    scene_close(&all.scene);
+}
+
+static void test_unread_reply_meets_the_write_deadline(void **state)
+{
+    desk all = {.reply_len = 200000, .options = {.write_timeout_ms = 2000}};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_stopped = 1;
+    sim_peer_send(peer, "b\n", 2);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_WRITE_TIMEOUT], 1);
+    assert_int_equal(all.scene.closed_ns[GATE_CLOSE_WRITE_TIMEOUT] - all.scene.start_ns,
+                     2 * second);
+    scene_close(&all.scene);
+}
+
+static void test_a_slow_reader_gets_all(void **state)
+{
+    desk all = {.reply_len = 200000};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_max = 5000;
+    peer->read_every_ns = 50 * SIM_MS;
+    sim_peer_send(peer, "b\n", 2);
+    sim_peer_half_close(peer);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(peer->got_len, 200001);
+    assert_true(peer->eof);
+    scene_close(&all.scene);
+}
+
+/* Each reply is over output_max, so one of them at a time is made. */
+static void test_pipelining_without_reading_stops_the_reading(void **state)
+{
+    desk all = {.reply_len = 1000, .options = {.output_max = 500, .write_timeout_ms = 2000}};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_stopped = 1;
+    for (int i = 0; i < 10000; i++) {
+        sim_peer_send(peer, "b\n", 2);
+    }
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_in_range(all.handled, 65, 68); /* what the network holds, and one or two more */
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_WRITE_TIMEOUT], 1);
+    scene_close(&all.scene);
+}
+
+/* ---- Answers ------------------------------------------------------------------------------- */
+
+static void test_replies_keep_the_order_of_their_requests(void **state)
+{
+    desk all = {0};
+    late first = {&all, 0};
+    late second_late = {&all, 1};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "dA\neB\ndC\neD\n", 12);
+    sim_in(all.scene.world, second, desk_answer_late, &second_late);
+    sim_in(all.scene.world, 2 * second, desk_answer_late, &first);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    desk_got(peer, "A\neB\nC\neD\n");
+    assert_int_equal(peer->first_ns - peer->connected_ns, 2 * second);
+    scene_close(&all.scene);
+}
+
+static void test_silent_handler_meets_its_deadline(void **state)
+{
+    desk all = {.options = {.handler_timeout_ms = 1500}};
+    late one = {&all, 0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "d\n", 2);
+    sim_in(all.scene.world, 8 * second, desk_answer_late, &one);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_HANDLER_TIMEOUT], 1);
+    assert_int_equal(peer->end_ns - peer->connected_ns, 1500 * (uint64_t)SIM_MS);
+    assert_int_equal(all.answer_result, GATE_EGONE);
+    scene_close(&all.scene);
+}
+
+static void test_forgotten_request_is_answered_empty_and_closed(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "f\ne2\n", 0);
+
+    (void)state;
+    desk_got(peer, "\n");
+    assert_true(peer->eof);
+    assert_int_equal(all.handled, 1);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_UNANSWERED], 1);
+    scene_close(&all.scene);
+}
+
+static void test_requests_behind_a_rejection_are_not_handled(void **state)
+{
+    desk all = {0};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "e1\nX\ne3\n", 0);
+
+    (void)state;
+    desk_got(peer, "e1\nplease go out!\n");
+    assert_int_equal(all.handled, 2);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_REJECTED], 1);
+    scene_close(&all.scene);
+}
+
+static void test_frame_over_the_limit_ends_the_connection(void **state)
+{
+    desk all = {.options = {.request_max = 4}};
+    sim_peer *peer = desk_serve_one(&all, NULL, gate_codec_line(), "e123\ne1234\n", 0);
+
+    (void)state;
+    desk_got(peer, "e123\n");
+    assert_true(peer->eof);
+    assert_int_equal(all.handled, 1);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_TOO_BIG], 1);
+    scene_close(&all.scene);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_is_welcomed),
+        cmocka_unit_test(test_anything_else_is_rejected),
+        cmocka_unit_test(test_silent_peer_times_out_at_five_seconds_exactly),
+        cmocka_unit_test(test_one_byte_a_second_extends_nothing),
+        cmocka_unit_test(test_idle_connection_is_closed_after_its_reply),
+        cmocka_unit_test(test_end_inside_a_frame_reaches_no_handler),
+        cmocka_unit_test(test_half_close_behind_the_request_is_answered),
+        cmocka_unit_test(test_half_close_waits_for_a_deferred_answer),
+        cmocka_unit_test(test_end_of_input_ends_the_request_of_eof),
+        cmocka_unit_test(test_reset_while_a_request_is_deferred),
+        cmocka_unit_test(test_rejected_peer_gets_its_answer_with_input_unread),
+        cmocka_unit_test(test_dripping_into_the_drain_is_cut_off),
+        cmocka_unit_test(test_unread_reply_meets_the_write_deadline),
+        cmocka_unit_test(test_a_slow_reader_gets_all),
+        cmocka_unit_test(test_pipelining_without_reading_stops_the_reading),
+        cmocka_unit_test(test_replies_keep_the_order_of_their_requests),
+        cmocka_unit_test(test_silent_handler_meets_its_deadline),
+        cmocka_unit_test(test_forgotten_request_is_answered_empty_and_closed),
+        cmocka_unit_test(test_requests_behind_a_rejection_are_not_handled),
+        cmocka_unit_test(test_frame_over_the_limit_ends_the_connection),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
