@@ -214,8 +214,9 @@ static void release_empty(const answer *a)
         a->release(a->arg);
 }
 
-/* Inside the handler, with an earlier request still unanswered: it waits for its turn. */
-static int hold_answer(gate__slot *slot, const answer *a)
+/* Inside the handler, with an earlier request still unanswered: it waits for its turn. This,
+ * answer_borrowed and answer_deferred stay out of line: the common answer needs no such frame. */
+__attribute__((noinline)) static int hold_answer(gate__slot *slot, const answer *a)
 {
     gate__chunk *list;
     int rc = build(slot->requests->pool, a, &list);
@@ -227,18 +228,20 @@ static int hold_answer(gate__slot *slot, const answer *a)
     return 0;
 }
 
+__attribute__((noinline)) static int answer_borrowed(gate__slot *slot, const answer *a)
+{
+    gate__chunk *list;
+    int rc = build(slot->requests->pool, a, &list);
+    if (!rc)
+        gate__conn_answer_chunks(slot->conn, list, a->last);
+    return rc;
+}
+
 static int answer_at_once(gate__slot *slot, const answer *a)
 {
-    gate__conn *conn = slot->conn;
-    int rc;
-    if (a->borrowed && a->len) {
-        gate__chunk *list;
-        rc = build(slot->requests->pool, a, &list);
-        if (!rc)
-            gate__conn_answer_chunks(conn, list, a->last);
-    } else {
-        rc = gate__conn_answer(conn, &a->wrap, a->body, a->len, a->last);
-    }
+    int rc = a->borrowed && a->len
+                 ? answer_borrowed(slot, a)
+                 : gate__conn_answer(slot->conn, &a->wrap, a->body, a->len, a->last);
     if (!rc)
         retire(slot);
     return rc;
@@ -301,7 +304,7 @@ static void unbuild(gate__chunk *list)
 
 /* After gate_defer, on any thread. The chunks are made before the claim, so that a failure leaves
  * the request as it was. */
-static int answer_deferred(gate_request *req, const answer *a)
+__attribute__((noinline)) static int answer_deferred(gate_request *req, const answer *a)
 {
     gate__slot *slot = slot_of(req);
     gate__chunk *list;
@@ -399,9 +402,13 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
     gate_request *req = handle_of(slot, word);
     set_state(slot, RUNNING);
     requests->handler(req, body, len, requests->user);
-    if (state_of(req) == RUNNING)
-        answer_forgotten(slot);
     uint32_t state = state_of(req);
+    if (state == FREE)
+        return; /* answered at once: the slot is ready for the next request */
+    if (state == RUNNING) {
+        answer_forgotten(slot);
+        state = state_of(req);
+    }
     if (state == RUNNING)
         retire(slot); /* not answered for want of memory; the connection was aborted */
     else if (state != FREE)

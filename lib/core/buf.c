@@ -149,6 +149,15 @@ void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
     }
 }
 
+/* Most often it is one byte, or none. */
+static void copy_wrap(uint8_t *to, const uint8_t *bytes, size_t len)
+{
+    if (len == 1)
+        *to = *bytes;
+    else if (len)
+        memcpy(to, bytes, len);
+}
+
 int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap *wrap,
                      const void *body, size_t len, uint64_t now_ns)
 {
@@ -164,9 +173,12 @@ int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap 
             return -ENOMEM;
         gate__outbuf_push(out, chunk, now_ns);
     }
-    gate__chunk_add(chunk, wrap->head, wrap->head_len);
-    gate__chunk_add(chunk, body, len);
-    gate__chunk_add(chunk, wrap->tail, wrap->tail_len);
+    uint8_t *to = chunk->bytes + chunk->len;
+    copy_wrap(to, wrap->head, wrap->head_len);
+    if (len)
+        memcpy(to + wrap->head_len, body, len);
+    copy_wrap(to + wrap->head_len + len, wrap->tail, wrap->tail_len);
+    chunk->len += len + around;
     out->bytes += len + around;
     return 0;
 }
