@@ -226,7 +226,7 @@ static int recv_some(gate_client *client, uint8_t *into, size_t len)
     client->into_len = len;
     client->blocking.into = into;
     client->blocking.into_len = len;
-    io->ops->recv(io, &client->sock, on_in);
+    io->ops->recv(io, &client->sock, 0, on_in);
     return await(client, &client->sock.in, client->deadline_ns);
 }
 

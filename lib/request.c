@@ -343,22 +343,42 @@ static int give(gate_request *req, answer *a)
     return state == RUNNING ? answer_running(slot, a) : answer_deferred(req, a);
 }
 
+/* The bytes of the wrap stay as they are: that is most of an answer, and most answers need little
+ * of it. */
+static void init_answer(answer *a, const void *body, size_t len, gate_reason last)
+{
+    a->body = body;
+    a->len = len;
+    a->release = NULL;
+    a->arg = NULL;
+    a->borrowed = 0;
+    a->last = last;
+    a->wrap.head_len = 0;
+    a->wrap.tail_len = 0;
+}
+
 int gate_reply(gate_request *req, const void *body, size_t len)
 {
-    answer a = {.body = body, .len = len};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_NONE);
     return give(req, &a);
 }
 
 int gate_reject(gate_request *req, const void *body, size_t len)
 {
-    answer a = {.body = body, .len = len, .last = GATE_CLOSE_REJECTED};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_REJECTED);
     return give(req, &a);
 }
 
 int gate_reply_borrowed(gate_request *req, const void *body, size_t len, gate_release *release,
                         void *arg)
 {
-    answer a = {.body = body, .len = len, .borrowed = 1, .release = release, .arg = arg};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_NONE);
+    a.borrowed = 1;
+    a.release = release;
+    a.arg = arg;
     return give(req, &a);
 }
 
@@ -380,7 +400,8 @@ int gate_defer(gate_request *req)
 /* The handler has returned without an answer. */
 static void answer_forgotten(gate__slot *slot)
 {
-    answer a = {.last = GATE_CLOSE_UNANSWERED};
+    answer a;
+    init_answer(&a, NULL, 0, GATE_CLOSE_UNANSWERED);
     const gate_codec *codec = slot->requests->codec;
     if (codec->encode && codec->encode(codec, NULL, 0, &a.wrap))
         a.wrap = (gate_wrap){0};

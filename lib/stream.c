@@ -195,13 +195,20 @@ static void submit_send(gate__stream *stream)
     io->ops->send(io, &stream->sock, bytes, len, flags, on_send);
 }
 
+/* One read is all that a one-shot request takes, and nothing may be in flight at its last send. */
+static unsigned recv_flags(const gate__stream *stream)
+{
+    const uint32_t kind = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF;
+    return (stream->conn.config->codec->flags & kind) == GATE_CODEC_ONE_SHOT ? 0 : GATE_IO_STAY;
+}
+
 static void submit(gate__stream *stream, unsigned wants)
 {
     gate_io *io = stream->owner->io;
     gate_sock *sock = &stream->sock;
     if (wants & GATE__WANT_READ) {
         if (!gate__op_busy(&sock->in))
-            io->ops->recv(io, sock, on_recv);
+            io->ops->recv(io, sock, recv_flags(stream), on_recv);
     } else if (stream->multishot && gate__op_busy(&sock->in)) {
         stream->multishot = 0;
         io->ops->cancel(io, sock, &sock->in);

@@ -73,6 +73,9 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
         .level = options->log_level,
         .worker = index,
     };
+    if (!index && io->fallback)
+        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_uring is not to be had, using epoll",
+                       gate_strerror(io->fallback));
     gate__timers_init(&streams->timers, io->now_ns / NS_PER_MS);
     init_config(worker, options);
     init_requests(worker, server, options);

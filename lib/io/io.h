@@ -9,7 +9,7 @@
  * The contract, for each backend (epoll, blocking, the simulator, io_uring):
  *  1. Submitting returns nothing. Every failure arrives through the completion.
  *  2. Completions run only from run(), never inside a submit. Each op has exactly one final one;
- *     accept (and a multishot recv) have others before it, marked GATE_IO_MORE.
+ *     accept (and a recv with GATE_IO_STAY) have others before it, marked GATE_IO_MORE.
  *  3. The caller owns the op, its socket and the bytes to send until the final completion. cancel
  *     only asks: the op completes all the same, with -ECANCELED or with what it had got.
  *  4. A socket has two ops: `in` (accept, recv) and `out` (connect, send, shutdown, close); each
@@ -44,8 +44,9 @@ enum {
 enum {
     GATE_IO_NOWAIT = 1, /* accept: complete with -EAGAIN once the queue is empty */
     GATE_IO_MOREOUT = 2, /* send: another send follows at once (MSG_MORE) */
-    GATE_IO_LAST = 4    /* send: close the descriptor if everything was sent. Never with a recv in
+    GATE_IO_LAST = 4,   /* send: close the descriptor if everything was sent. Never with a recv in
                            flight. See GATE_IO_CLOSED; without it the socket is still open */
+    GATE_IO_STAY = 8    /* recv: may stay armed and complete more than once, as accept does */
 };
 
 /* result: bytes or a descriptor, or -errno. */
@@ -127,8 +128,8 @@ struct gate_io_ops {
     void (*accept)(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done);
     /* Opens sock and connects it. On failure the descriptor is closed again. */
     void (*connect)(gate_io *io, gate_sock *sock, const gate__sockaddr *addr, gate_op_done *done);
-    /* done may carry GATE_IO_MORE: still armed, nothing to submit. */
-    void (*recv)(gate_io *io, gate_sock *sock, gate_op_done *done);
+    /* With GATE_IO_STAY done may carry GATE_IO_MORE: still armed, nothing to submit. */
+    void (*recv)(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done);
     /* Completes after the first bytes that went out: a short result is not an error. */
     void (*send)(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
                  gate_op_done *done);
@@ -154,11 +155,14 @@ struct gate_io_ops {
 struct gate_io {
     const gate_io_ops *ops;
     uint64_t now_ns; /* the turn's time */
+    int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
 };
 
 /* Opens the backend that `kind` (GATE_IO_... of gate.h) and the environment's GATE_IO name. */
 int gate__io_open(gate_io **io, uint32_t kind);
 
 int gate__io_epoll_open(gate_io **io);
+/* -ENOSYS, -EPERM, -EINVAL, -ENOMEM, ...: not built in, or not to be had from this kernel. */
+int gate__io_uring_open(gate_io **io);
 
 #endif

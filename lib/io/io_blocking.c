@@ -401,9 +401,9 @@ static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *a
     self_of(io)->addr = *addr;
 }
 
-static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    begin_in(io, &sock->in, GATE_OP_RECV, 0, done);
+    begin_in(io, &sock->in, GATE_OP_RECV, flags, done);
 }
 
 static void submit_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,

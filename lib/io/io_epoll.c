@@ -24,11 +24,6 @@ static struct gate__epoll *self_of(gate_io *io)
     return (struct gate__epoll *)io;
 }
 
-static gate_resolve *resolve_of(gate_op *op)
-{
-    return (gate_resolve *)((char *)op - offsetof(gate_resolve, op));
-}
-
 /* ---- The queue ----------------------------------------------------------------------------- */
 
 void gate__epoll_push(struct gate__epoll *self, gate_op *op)
@@ -73,20 +68,10 @@ static void work_off(struct gate__epoll *self)
 
 static void take_lookups(struct gate__epoll *self)
 {
-    gate_op **link = &self->lookups;
+    gate_op *op;
 
-    while (*link) {
-        gate_op *op = *link;
-        int rc = gate__resolve_take(resolve_of(op));
-
-        if (rc == -EAGAIN) {
-            link = &op->next;
-            continue;
-        }
-        *link = op->next;
-        op->aux = (uint32_t)rc;
+    while ((op = gate__lookups_take(&self->lookups)))
         gate__epoll_push(self, op);
-    }
 }
 
 /* ---- Events -------------------------------------------------------------------------------- */
@@ -218,29 +203,18 @@ static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_
     gate__epoll_push(self_of(io), &sock->in);
 }
 
-static int start_connect(gate_sock *sock, const gate__sockaddr *addr)
-{
-    int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
-
-    sock->fd = fd < 0 ? -1 : fd;
-    sock->state = 0;
-    if (fd < 0)
-        return fd;
-    gate__sock_nodelay(fd, addr->u.any.sa_family);
-    return connect(fd, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
-}
-
 static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
                            gate_op_done *done)
 {
     begin(&sock->out, GATE_OP_CONNECT, 0, done);
-    sock->out.aux = (uint32_t)start_connect(sock, addr);
+    sock->state = 0;
+    sock->out.aux = (uint32_t)gate__sock_start_connect(&sock->fd, addr);
     gate__epoll_push(self_of(io), &sock->out);
 }
 
-static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    begin(&sock->in, GATE_OP_RECV, 0, done);
+    begin(&sock->in, GATE_OP_RECV, flags, done);
     if (!(sock->state & SOCK_IN_BLOCKED) || !(sock->state & SOCK_WATCH_IN))
         gate__epoll_push(self_of(io), &sock->in);
 }
@@ -292,12 +266,9 @@ static void submit_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *don
     int rc;
 
     begin(op, GATE_OP_RESOLVE, 0, done);
-    rc = gate__resolve_start(resolve, notify_loop, io);
-    if (rc == 1) {
-        op->next = self->lookups;
-        self->lookups = op;
+    rc = gate__lookups_add(&self->lookups, resolve, notify_loop, io);
+    if (rc == 1)
         return;
-    }
     op->aux = (uint32_t)rc;
     gate__epoll_push(self, op);
 }
@@ -305,14 +276,9 @@ static void submit_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *don
 static void cancel_resolve(gate_io *io, gate_resolve *resolve)
 {
     struct gate__epoll *self = self_of(io);
-    gate_op **link = &self->lookups;
 
-    while (*link && *link != &resolve->op)
-        link = &(*link)->next;
-    if (!*link)
+    if (!gate__lookups_remove(&self->lookups, resolve))
         return;
-    *link = resolve->op.next;
-    gate__resolve_abandon(resolve);
     resolve->op.aux = (uint32_t)-ECANCELED;
     gate__epoll_push(self, &resolve->op);
 }

@@ -295,6 +295,54 @@ int gate__sock_connect_code(const gate__sockaddr *addr, int error)
     return reachable ? GATE_EPORTS : -error;
 }
 
+int gate__sock_start_connect(int *fd, const gate__sockaddr *addr)
+{
+    int opened = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
+
+    *fd = opened < 0 ? -1 : opened;
+    if (opened < 0)
+        return opened;
+    gate__sock_nodelay(opened, addr->u.any.sa_family);
+    return connect(opened, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
+}
+
+int gate__sock_finish_connect(int fd)
+{
+    gate__sockaddr peer;
+    socklen_t len = sizeof(int);
+    int error = 0;
+    int rc;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -errno;
+    if (error)
+        return -error;
+    rc = gate__sock_peer(fd, &peer);
+    return rc < 0 ? rc : gate__sock_connected(fd, &peer);
+}
+
+/* ---- The end of a connection --------------------------------------------------------------- */
+
+/* The bytes wait for what comes next (MSG_MORE), and that is the end of our side. Closing alone
+ * would also send them, but not where the peer has sent more meanwhile: then it throws them away. */
+int gate__sock_send_last(int *fd, const void *buf, size_t len)
+{
+    ssize_t sent = send(*fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+
+    if (sent < 0)
+        return -errno;
+    if ((size_t)sent == len)
+        gate__sock_finish(fd);
+    return (int)sent;
+}
+
+void gate__sock_finish(int *fd)
+{
+    shutdown(*fd, SHUT_WR);
+    close(*fd);
+    *fd = -1;
+}
+
 int gate__sock_dup(int fd)
 {
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);

@@ -218,9 +218,13 @@ static void do_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
     rec->result = fault;
 }
 
-static void do_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void do_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
+    sim__rec *rec = submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
+
+    if (rec != NULL) {
+        sock->in.flags = (uint16_t)flags;
+    }
 }
 
 static void do_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
