@@ -187,8 +187,11 @@ def median(rounds, key):
 
 
 def ratio(seen, server, other, key):
-    return statistics.median(ours[key] / theirs[key]
-                             for ours, theirs in zip(seen[server], seen[other]))
+    """As text; nothing beside itself, or beside one that used nothing."""
+    pairs = [(ours[key], theirs[key]) for ours, theirs in zip(seen[server], seen[other])]
+    if server == other or any(theirs <= 0 for _, theirs in pairs):
+        return ""
+    return "%.3f" % statistics.median(ours / theirs for ours, theirs in pairs)
 
 
 def table(case, seen):
@@ -204,7 +207,7 @@ def table(case, seen):
             + ["%s ÷" % server for server in ours]]
     for server, rounds in seen.items():
         row = [server] + [form % (median(rounds, name) / unit) for name, _, form, unit in columns]
-        row += ["" if server == our else "%.3f" % ratio(seen, our, server, key) for our in ours]
+        row += [ratio(seen, our, server, key) for our in ours]
         rows.append(row)
     return rows
 
@@ -254,7 +257,8 @@ def parse():
     parser.add_argument("--only", help="only these servers, with commas between")
     parser.add_argument("--scale", type=float, default=1.0,
                         help="multiplies the number of exchanges")
-    parser.add_argument("--cores", default="0,1", help="of the server and of the load")
+    parser.add_argument("--cores", default="0,1" if os.cpu_count() > 1 else "0,0",
+                        help="of the server and of the load")
     parser.add_argument("--build", default=os.path.join(HERE, "../../build/release"))
     parser.add_argument("--json", help="where to write all that was measured")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
