@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/codec.h"
+
 enum { SLOT_SIZE = 256, BLOCK_SLOTS = 63 };
 
 enum { FREE, RUNNING, HELD, DEFERRED, ANSWERED, GONE };
@@ -148,11 +150,14 @@ static gate__slot *take_inbox(gate__requests *requests)
     return in_order;
 }
 
-void gate__requests_free(gate__requests *requests)
+void gate__requests_finish(gate__requests *requests)
 {
-    /* The answer that let the server finish may still be on its way out of gate_reply. */
     while (atomic_load_explicit(&requests->answering, memory_order_acquire))
         sched_yield();
+}
+
+void gate__requests_free(gate__requests *requests)
+{
     for (gate__slot *slot = take_inbox(requests); slot; slot = slot->next)
         gate__chunk_free_list(NULL, slot->answer);
     while (requests->blocks) {
@@ -333,13 +338,9 @@ static int give(gate_request *req, answer *a)
         return -EALREADY;
     gate__slot *slot = slot_of(req);
     const gate_codec *codec = slot->requests->codec;
-    if (codec->encode) {
-        int rc = codec->encode(codec, a->body, a->len, &a->wrap);
-        if (rc)
-            return rc;
-        if (a->wrap.head_len > sizeof a->wrap.head || a->wrap.tail_len > sizeof a->wrap.tail)
-            return -EMSGSIZE;
-    }
+    int rc = gate__codec_encode(codec, a->body, a->len, &a->wrap);
+    if (rc)
+        return rc;
     return state == RUNNING ? answer_running(slot, a) : answer_deferred(req, a);
 }
 
@@ -417,6 +418,7 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
         return;
     }
+    gate__count_add(&requests->metrics->requests, 1);
     slot->conn = conn;
     slot->sock = sock;
     uint32_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
@@ -438,7 +440,7 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
 
 void gate__requests_leave(gate__pending *pending)
 {
-    gate__slot *slot = (gate__slot *)(void *)((char *)pending - offsetof(gate__slot, pending));
+    gate__slot *slot = GATE__OWNER(pending, gate__slot, pending);
     slot->conn = NULL;
     if (pending->answered) {
         free_slot(slot);

@@ -18,12 +18,12 @@ enum {
 
 static gate_sock *sock_of_in(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+    return GATE__OWNER(op, gate_sock, in);
 }
 
 static gate_sock *sock_of_out(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+    return GATE__OWNER(op, gate_sock, out);
 }
 
 /* The last thing that is done for an op: the callback may free it, or submit it again. */
