@@ -226,8 +226,8 @@ static void wait_out(struct gate__epoll *self, gate_sock *sock)
         complete(self, &sock->out, rc, 0);
 }
 
-/* The last bytes wait for the end of our side, so that both leave in one segment. Closing alone
- * would also send them, but not where the peer has sent more meanwhile: then it throws them away. */
+/* The last bytes wait for the end of our side, so that both leave in one segment: see
+ * gate__sock_send_last. */
 static void try_send(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->out;

@@ -144,6 +144,8 @@ static int turn(struct gate__uring *self, uint64_t deadline_ns)
 
     if (rc < 0)
         return rc;
+    if (!pthread_equal(self->owner, pthread_self()))
+        return -EEXIST;
     tell_buffers(self);
     if (self->wake_due)
         watch_wake(self);
@@ -202,14 +204,15 @@ static void work_off(struct gate__uring *self)
 int gate__uring_run(gate_io *io, uint64_t deadline_ns)
 {
     struct gate__uring *self = self_of(io);
+    int rc = self->failed ? self->failed : turn(self, deadline_ns);
 
-    if (!self->failed)
-        self->failed = turn(self, deadline_ns);
     io->now_ns = gate__clock_ns();
-    if (!self->failed)
+    if (rc == 0)
         walk(self);
+    else if (rc != -EEXIST) /* that is about the calling thread */
+        self->failed = rc;
     work_off(self);
-    return self->failed;
+    return rc;
 }
 
 /* The counter is never read: each write is an event for the ring's wait. */

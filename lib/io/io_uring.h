@@ -10,16 +10,16 @@
  * or a wake-up. Input lands in buffers that the kernel takes from a ring of them, and that go back
  * to it, all of a turn at once, when the callbacks have seen them.
  *
- * What does not: shutdown, which the kernel would give to a worker thread of its own, and the end of
- * a connection. A send with GATE_IO_LAST is made at once, with the end of our side in the same
+ * What does not: shutdown, which the kernel would give to a worker thread of its own, and the end
+ * of a connection. A send with GATE_IO_LAST is made at once, with the end of our side in the same
  * segment, and the descriptor closed behind it (gate__sock_send_last). A send linked to a close
- * would cost a segment more, which is a third of a whole exchange: much more than two system calls.
+ * costs a segment more: a sixth of a whole exchange, and several times what the calls cost.
  *
  * The kernel knows an op by its address. It may do so for as long as the op's request has not
  * completed, and the op is not completed before that. A request to cancel names an op too, but is
- * carried out while it is submitted, and no later op at the same address can be in the ring by then.
- * One that finds nothing (the op has completed, or the kernel was just about to carry it out) is
- * repeated if the op is still to be cancelled. So both may complete in any order.
+ * carried out while it is submitted, and no later op at the same address can be in the ring by
+ * then. One that finds nothing (the op has completed, or the kernel was just about to carry it
+ * out) is repeated if the op is still to be cancelled. So both may complete in any order.
  *
  * The ring belongs to the thread that calls run() first; only wake() and, afterwards, free() may
  * come from another.

@@ -335,7 +335,7 @@ int gate__sock_finish_connect(int fd)
 /* ---- The end of a connection --------------------------------------------------------------- */
 
 /* The bytes wait for what comes next (MSG_MORE), and that is the end of our side. Closing alone
- * would also send them, but not where the peer has sent more meanwhile: then it throws them away. */
+ * would also send them, but where the peer has sent more meanwhile it throws them away. */
 int gate__sock_send_last(int *fd, const void *buf, size_t len)
 {
     ssize_t sent = send(*fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);

@@ -37,7 +37,7 @@ struct end {
     size_t accepted_count;
 };
 
-/* The backend that a test runs over: "epoll", "io_uring" or "blocking" (the test's initial state). */
+/* The backend that a test runs over: "epoll", "io_uring" or "blocking" (its initial state). */
 struct loop {
     gate_io *io;
     struct end *ends[2];
