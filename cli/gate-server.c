@@ -119,13 +119,27 @@ static const args_program program = {
 typedef struct doorkeeper {
     const settings *set;
     gate_server *server;
+    size_t welcome_len;
+    size_t reject_len;
+    size_t accept_len[ARGS_LIST_MAX];
     atomic_int rejected; /* of the first request: 0 or 1; -1: there was none */
 } doorkeeper;
 
-static int is_accepted(const args_list *words, const void *body, size_t len)
+/* Nothing is measured again for each request. */
+static void measure_texts(doorkeeper *door)
 {
+    door->welcome_len = strlen(door->set->welcome);
+    door->reject_len = strlen(door->set->reject);
+    for (size_t i = 0; i < door->set->accept.count; i++)
+        door->accept_len[i] = strlen(door->set->accept.item[i]);
+}
+
+static int is_accepted(const doorkeeper *door, const void *body, size_t len)
+{
+    const args_list *words = &door->set->accept;
+
     for (size_t i = 0; i < words->count; i++)
-        if (strlen(words->item[i]) == len && (len == 0 || memcmp(words->item[i], body, len) == 0))
+        if (door->accept_len[i] == len && (len == 0 || memcmp(words->item[i], body, len) == 0))
             return 1;
     return 0;
 }
@@ -135,14 +149,15 @@ static int is_accepted(const args_list *words, const void *body, size_t len)
 static void answer(gate_request *req, const void *body, size_t len, void *user)
 {
     doorkeeper *door = user;
-    int accepted = is_accepted(&door->set->accept, body, len);
-    int none = -1;
+    int accepted = is_accepted(door, body, len);
+    int none = atomic_load_explicit(&door->rejected, memory_order_relaxed);
 
     if (accepted)
-        gate_reply(req, door->set->welcome, strlen(door->set->welcome));
+        gate_reply(req, door->set->welcome, door->welcome_len);
     else
-        gate_reject(req, door->set->reject, strlen(door->set->reject));
-    atomic_compare_exchange_strong(&door->rejected, &none, !accepted);
+        gate_reject(req, door->set->reject, door->reject_len);
+    if (none < 0)
+        atomic_compare_exchange_strong(&door->rejected, &none, !accepted);
     if (door->set->once)
         gate_server_stop(door->server);
 }
@@ -377,6 +392,7 @@ int main(int argc, char **argv)
     }
     if (set.accept.count == 0)
         set.accept = (args_list){1, {"1"}};
+    measure_texts(&door);
     result = result == ARGS_GO_ON ? run(&door, &all, &codec) : GATE_EXIT_USAGE;
     if (set.common.json)
         print_json(&door, &all, result);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/codec.h"
+
 enum { SLOT_SIZE = 256, BLOCK_SLOTS = 63 };
 
 enum { FREE, RUNNING, HELD, DEFERRED, ANSWERED, GONE };
@@ -148,11 +150,14 @@ static gate__slot *take_inbox(gate__requests *requests)
     return in_order;
 }
 
-void gate__requests_free(gate__requests *requests)
+void gate__requests_finish(gate__requests *requests)
 {
-    /* The answer that let the server finish may still be on its way out of gate_reply. */
     while (atomic_load_explicit(&requests->answering, memory_order_acquire))
         sched_yield();
+}
+
+void gate__requests_free(gate__requests *requests)
+{
     for (gate__slot *slot = take_inbox(requests); slot; slot = slot->next)
         gate__chunk_free_list(NULL, slot->answer);
     while (requests->blocks) {
@@ -214,8 +219,9 @@ static void release_empty(const answer *a)
         a->release(a->arg);
 }
 
-/* Inside the handler, with an earlier request still unanswered: it waits for its turn. */
-static int hold_answer(gate__slot *slot, const answer *a)
+/* Inside the handler, with an earlier request still unanswered: it waits for its turn. This,
+ * answer_borrowed and answer_deferred stay out of line: the common answer needs no such frame. */
+__attribute__((noinline)) static int hold_answer(gate__slot *slot, const answer *a)
 {
     gate__chunk *list;
     int rc = build(slot->requests->pool, a, &list);
@@ -227,18 +233,20 @@ static int hold_answer(gate__slot *slot, const answer *a)
     return 0;
 }
 
+__attribute__((noinline)) static int answer_borrowed(gate__slot *slot, const answer *a)
+{
+    gate__chunk *list;
+    int rc = build(slot->requests->pool, a, &list);
+    if (!rc)
+        gate__conn_answer_chunks(slot->conn, list, a->last);
+    return rc;
+}
+
 static int answer_at_once(gate__slot *slot, const answer *a)
 {
-    gate__conn *conn = slot->conn;
-    int rc;
-    if (a->borrowed && a->len) {
-        gate__chunk *list;
-        rc = build(slot->requests->pool, a, &list);
-        if (!rc)
-            gate__conn_answer_chunks(conn, list, a->last);
-    } else {
-        rc = gate__conn_answer(conn, &a->wrap, a->body, a->len, a->last);
-    }
+    int rc = a->borrowed && a->len
+                 ? answer_borrowed(slot, a)
+                 : gate__conn_answer(slot->conn, &a->wrap, a->body, a->len, a->last);
     if (!rc)
         retire(slot);
     return rc;
@@ -301,7 +309,7 @@ static void unbuild(gate__chunk *list)
 
 /* After gate_defer, on any thread. The chunks are made before the claim, so that a failure leaves
  * the request as it was. */
-static int answer_deferred(gate_request *req, const answer *a)
+__attribute__((noinline)) static int answer_deferred(gate_request *req, const answer *a)
 {
     gate__slot *slot = slot_of(req);
     gate__chunk *list;
@@ -330,13 +338,9 @@ static int give(gate_request *req, answer *a)
         return -EALREADY;
     gate__slot *slot = slot_of(req);
     const gate_codec *codec = slot->requests->codec;
-    if (codec->encode) {
-        int rc = codec->encode(codec, a->body, a->len, &a->wrap);
-        if (rc)
-            return rc;
-        if (a->wrap.head_len > sizeof a->wrap.head || a->wrap.tail_len > sizeof a->wrap.tail)
-            return -EMSGSIZE;
-    }
+    int rc = gate__codec_encode(codec, a->body, a->len, &a->wrap);
+    if (rc)
+        return rc;
     return state == RUNNING ? answer_running(slot, a) : answer_deferred(req, a);
 }
 
@@ -414,15 +418,20 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
         return;
     }
+    gate__count_add(&requests->metrics->requests, 1);
     slot->conn = conn;
     slot->sock = sock;
     uint32_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     gate_request *req = handle_of(slot, word);
     set_state(slot, RUNNING);
     requests->handler(req, body, len, requests->user);
-    if (state_of(req) == RUNNING)
-        answer_forgotten(slot);
     uint32_t state = state_of(req);
+    if (state == FREE)
+        return; /* answered at once: the slot is ready for the next request */
+    if (state == RUNNING) {
+        answer_forgotten(slot);
+        state = state_of(req);
+    }
     if (state == RUNNING)
         retire(slot); /* not answered for want of memory; the connection was aborted */
     else if (state != FREE)
@@ -431,7 +440,7 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
 
 void gate__requests_leave(gate__pending *pending)
 {
-    gate__slot *slot = (gate__slot *)(void *)((char *)pending - offsetof(gate__slot, pending));
+    gate__slot *slot = GATE__OWNER(pending, gate__slot, pending);
     slot->conn = NULL;
     if (pending->answered) {
         free_slot(slot);

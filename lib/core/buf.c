@@ -105,18 +105,6 @@ void gate__chunk_add(gate__chunk *chunk, const void *bytes, size_t len)
     chunk->len += len;
 }
 
-/* What a codec puts around a body is mostly a byte or two, for which a call costs more. */
-static void add_wrap(gate__chunk *chunk, const uint8_t *bytes, uint32_t len)
-{
-    uint8_t *to = chunk->bytes + chunk->len;
-    if (len > 2)
-        memcpy(to, bytes, len);
-    else
-        for (uint32_t i = 0; i < len; i++)
-            to[i] = bytes[i];
-    chunk->len += len;
-}
-
 void gate__chunk_free(gate__chunk_pool *pool, gate__chunk *chunk)
 {
     if (chunk->release)
@@ -156,9 +144,19 @@ void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
         out->head = list;
     for (gate__chunk *chunk = list; chunk; chunk = chunk->next) {
         chunk->queued_ns = now_ns;
+        chunk->newest_ns = now_ns;
         out->bytes += chunk->len;
         out->tail = chunk;
     }
+}
+
+/* Most often it is one byte, or none. */
+static void copy_wrap(uint8_t *to, const uint8_t *bytes, size_t len)
+{
+    if (len == 1)
+        *to = *bytes;
+    else if (len)
+        memcpy(to, bytes, len);
 }
 
 int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap *wrap,
@@ -175,10 +173,17 @@ int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap 
         if (!chunk)
             return -ENOMEM;
         gate__outbuf_push(out, chunk, now_ns);
+    } else if (chunk->newest_ns != now_ns) {
+        if (chunk->newest_ns == chunk->queued_ns)
+            chunk->mark = chunk->len;
+        chunk->newest_ns = now_ns;
     }
-    add_wrap(chunk, wrap->head, wrap->head_len);
-    gate__chunk_add(chunk, body, len);
-    add_wrap(chunk, wrap->tail, wrap->tail_len);
+    uint8_t *to = chunk->bytes + chunk->len;
+    copy_wrap(to, wrap->head, wrap->head_len);
+    if (len)
+        memcpy(to + wrap->head_len, body, len);
+    copy_wrap(to + wrap->head_len + len, wrap->tail, wrap->tail_len);
+    chunk->len += len + around;
     out->bytes += len + around;
     return 0;
 }
@@ -192,8 +197,24 @@ void gate__outbuf_sent(gate__outbuf *out, gate__chunk_pool *pool, size_t n)
         out->head = chunk->next;
         gate__chunk_free(pool, chunk);
     }
-    if (out->head)
-        out->head->sent += n;
-    else
+    if (!out->head) {
         out->tail = NULL;
+        return;
+    }
+    gate__chunk *chunk = out->head;
+    chunk->sent += n;
+    if (chunk->newest_ns != chunk->queued_ns && chunk->sent >= chunk->mark) {
+        chunk->queued_ns = chunk->newest_ns; /* only newer replies are left */
+        chunk->mark = chunk->len;
+    }
+}
+
+void gate__outbuf_restamp(gate__outbuf *out, uint64_t from_ns, uint64_t to_ns)
+{
+    for (gate__chunk *chunk = out->head; chunk; chunk = chunk->next) {
+        if (chunk->queued_ns == from_ns)
+            chunk->queued_ns = to_ns;
+        if (chunk->newest_ns == from_ns)
+            chunk->newest_ns = to_ns;
+    }
 }

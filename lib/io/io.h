@@ -16,7 +16,7 @@
  *     carries one operation at a time. Close only once neither is in flight.
  *  5. recv names no buffer. On completion op->buf and the result name bytes that the backend lends
  *     until the callback returns. A result of 0 is the peer's end of input.
- *  6. Time is now(), nanoseconds on the monotonic clock, read once a turn.
+ *  6. Time is now_ns, nanoseconds on the monotonic clock: read once a turn, and by now().
  *  7. All of it from one thread at a time, but wake(), which any thread and a signal handler may
  *     call: it makes a run() that waits, or the next one, return soon.
  *  8. After the completion of a close the caller may free the socket: the backend holds nothing.
@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "core/owner.h"
 
 typedef struct gate_io gate_io;
 typedef struct gate_io_ops gate_io_ops;
@@ -120,6 +121,8 @@ struct gate_io_ops {
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
     /* Closes at once a descriptor that accept gave and no socket has taken. */
     void (*discard)(gate_io *io, int fd);
+    /* How many bytes the peer has not acknowledged yet. */
+    size_t (*unacked)(gate_io *io, const gate_sock *sock);
     /* The peer's address of a connected socket. 0, -errno. */
     int (*peer)(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
 
@@ -147,6 +150,8 @@ struct gate_io_ops {
     /* Waits until something completes or deadline_ns (UINT64_MAX: none), then runs what has
      * completed and returns 0. -errno: this loop cannot go on. */
     int (*run)(gate_io *io, uint64_t deadline_ns);
+    /* Reads the clock anew, for a callback that may have taken long: sets and returns now_ns. */
+    uint64_t (*now)(gate_io *io);
     void (*wake)(gate_io *io);
     void (*free)(gate_io *io); /* nothing may be in flight */
 };

@@ -36,6 +36,17 @@ void gate__epoll_push(struct gate__epoll *self, gate_op *op)
     self->last = &op->next;
 }
 
+/* What a completion sends or closes goes before the requests of others: an answer does not wait for
+ * their handlers. */
+static void push_first(struct gate__epoll *self, gate_op *op)
+{
+    op->state |= OP_QUEUED;
+    op->next = self->first;
+    if (!self->first)
+        self->last = &op->next;
+    self->first = op;
+}
+
 static gate_op *pop(struct gate__epoll *self)
 {
     gate_op *op = self->first;
@@ -197,6 +208,17 @@ static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     return gate__sock_peer(sock->fd, addr);
 }
 
+static size_t unacked(gate_io *io, const gate_sock *sock)
+{
+    (void)io;
+    return gate__sock_unacked(sock->fd);
+}
+
+static uint64_t read_clock(gate_io *io)
+{
+    return io->now_ns = gate__clock_ns();
+}
+
 static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     begin(&sock->in, GATE_OP_ACCEPT, flags, done);
@@ -226,20 +248,20 @@ static void submit_send(gate_io *io, gate_sock *sock, const void *buf, size_t le
     sock->out.buf = buf;
     sock->out.len = len;
     if (!(sock->state & SOCK_OUT_BLOCKED))
-        gate__epoll_push(self_of(io), &sock->out);
+        push_first(self_of(io), &sock->out);
 }
 
 static void submit_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
     begin(&sock->out, GATE_OP_SHUTDOWN, 0, done);
-    gate__epoll_push(self_of(io), &sock->out);
+    push_first(self_of(io), &sock->out);
 }
 
 static void submit_close(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
     assert(!gate__op_busy(&sock->in));
     begin(&sock->out, GATE_OP_CLOSE, 0, done);
-    gate__epoll_push(self_of(io), &sock->out);
+    push_first(self_of(io), &sock->out);
 }
 
 /* Shutdown and close end by themselves. */
@@ -302,6 +324,7 @@ static const gate_io_ops epoll_ops = {
     .listen = listen_on,
     .adopt = adopt,
     .discard = discard,
+    .unacked = unacked,
     .peer = peer_of,
     .accept = submit_accept,
     .connect = submit_connect,
@@ -313,6 +336,7 @@ static const gate_io_ops epoll_ops = {
     .resolve = submit_resolve,
     .resolve_cancel = cancel_resolve,
     .run = run,
+    .now = read_clock,
     .wake = wake,
     .free = free_loop,
 };

@@ -11,18 +11,19 @@
 #include "io/sock.h"
 
 enum {
-    ACCEPT_MAX = 64, /* connections taken before others have their turn */
+    ACCEPT_MAX = 64,   /* connections taken before others have their turn */
+    ACCEPT_SINGLY = 8, /* turns with one connection each */
     TABLE_MIN = 64
 };
 
 static gate_sock *sock_of_in(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+    return GATE__OWNER(op, gate_sock, in);
 }
 
 static gate_sock *sock_of_out(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+    return GATE__OWNER(op, gate_sock, out);
 }
 
 /* The last thing that is done for an op: the callback may free it, or submit it again. */
@@ -138,23 +139,36 @@ static void wait_accept(struct gate__epoll *self, gate_sock *sock)
 }
 
 /* A listener that was the only thing to happen most often has a single connection; asking for
- * another costs as much as an accept, and the event will be there again if there is one. */
+ * another costs as much as an accept, and the event will be there again if there is one. But after
+ * some turns like that one looks whether there is a queue, and goes on taking all as long as there
+ * are several. aux counts the turns. */
 static int accept_quota(const struct gate__epoll *self, const gate_sock *sock)
 {
     int alone = self->event_count == 1 && (sock->state & SOCK_WATCH_IN);
 
-    return alone && !(sock->in.flags & GATE_IO_NOWAIT) ? 1 : ACCEPT_MAX;
+    return alone && !(sock->in.flags & GATE_IO_NOWAIT) && sock->in.aux < ACCEPT_SINGLY ? 1
+                                                                                       : ACCEPT_MAX;
+}
+
+/* The queue is empty. */
+static void end_accepting(struct gate__epoll *self, gate_sock *sock, int taken)
+{
+    if (taken < 2)
+        sock->in.aux = 0;
+    wait_accept(self, sock);
 }
 
 static void try_accept(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->in;
+    int quota = accept_quota(self, sock);
 
-    for (int quota = accept_quota(self, sock); quota > 0; quota--) {
+    op->aux += op->aux < ACCEPT_SINGLY;
+    for (int taken = 0; taken < quota; taken++) {
         int fd = accept4(sock->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0 && errno == EAGAIN) {
-            wait_accept(self, sock);
+            end_accepting(self, sock, taken);
             return;
         }
         if (fd < 0) {

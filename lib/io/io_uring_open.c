@@ -57,6 +57,17 @@ static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     return gate__sock_peer(sock->fd, addr);
 }
 
+static size_t unacked(gate_io *io, const gate_sock *sock)
+{
+    (void)io;
+    return gate__sock_unacked(sock->fd);
+}
+
+static uint64_t read_clock(gate_io *io)
+{
+    return io->now_ns = gate__clock_ns();
+}
+
 /* ---- Free ---------------------------------------------------------------------------------- */
 
 /* Only a thread's own table of rings can be changed; another's is freed when it ends. */
@@ -113,6 +124,7 @@ static const gate_io_ops uring_ops = {
     .listen = listen_on,
     .adopt = adopt,
     .discard = discard,
+    .unacked = unacked,
     .peer = peer_of,
     .accept = gate__uring_accept,
     .connect = gate__uring_connect,
@@ -124,6 +136,7 @@ static const gate_io_ops uring_ops = {
     .resolve = gate__uring_resolve,
     .resolve_cancel = gate__uring_resolve_cancel,
     .run = gate__uring_run,
+    .now = read_clock,
     .wake = gate__uring_wake,
     .free = free_loop,
 };

@@ -21,12 +21,12 @@ static struct gate__uring *self_of(gate_io *io)
 
 static gate_sock *sock_of_in(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+    return GATE__OWNER(op, gate_sock, in);
 }
 
 static gate_sock *sock_of_out(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+    return GATE__OWNER(op, gate_sock, out);
 }
 
 /* ---- Lists --------------------------------------------------------------------------------- */

@@ -260,7 +260,7 @@ void gate__resolve_abandon(gate_resolve *resolve)
 
 static gate_resolve *resolve_of(gate_op *op)
 {
-    return (gate_resolve *)((char *)op - offsetof(gate_resolve, op));
+    return GATE__OWNER(op, gate_resolve, op);
 }
 
 int gate__lookups_add(gate_op **list, gate_resolve *resolve, gate__resolve_notify *notify,

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,6 +65,13 @@ static int local_address(int fd, gate__sockaddr *addr)
     return getsockname(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
 }
 
+size_t gate__sock_unacked(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
 int gate__sock_peer(int fd, gate__sockaddr *addr)
 {
     addr->len = sizeof addr->u;
@@ -83,6 +92,8 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
 {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 
+    if (rc == 0) /* inherited on accept: urgent data would end a read before the queue does */
+        rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY,
                         !IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr));

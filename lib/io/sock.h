@@ -49,6 +49,9 @@ void gate__sock_finish(int *fd);
 /* Another CLOEXEC descriptor of the same socket, or -errno. */
 int gate__sock_dup(int fd);
 
+/* Bytes that were sent and the other side has not acknowledged; 0 where that is not known. */
+size_t gate__sock_unacked(int fd);
+
 /* The address of the other side. 0, -errno. */
 int gate__sock_peer(int fd, gate__sockaddr *addr);
 

@@ -20,6 +20,7 @@ LIMIT = 30
 HERE = os.path.dirname(os.path.abspath(__file__))
 SERVER = os.environ["GATE_SERVER"]
 CLIENT = os.environ["GATE_CLIENT"]
+BENCH = os.environ["GATE_BENCH"]
 WELCOME = b"welcome to server!"
 REJECT = b"please go out!"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import CLIENT, HERE, LIMIT, SERVER, TestCase
+from harness import BENCH, CLIENT, HERE, LIMIT, SERVER, TestCase
 
 SOURCE = os.path.join(HERE, "..", "..", "cli")
 FRAMINGS = ("raw", "line", "u8", "u16", "u32", "u16le", "u32le", "varint", "netstring", "eof",
@@ -89,6 +89,29 @@ CLIENT_ERRORS = [
     (["127.0.0.1:1", "two", "words"], "words"),
     (["--expect"], "--expect"),
 ]
+BENCH_ERRORS = [
+    (["127.0.0.1:70000"], "70000"),
+    (["127.0.0.1:0"], "127.0.0.1:0"),
+    (["fd:3"], "fd:3"),
+    (["one", "two"], "one address"),
+    (["-c", "x"], "'x'"),
+    (["-c", "0"], "'0'"),
+    (["-n", "0"], "'0'"),
+    (["-d", "0"], "'0'"),
+    (["--rate", "0"], "'0'"),
+    (["--pipeline", "0"], "'0'"),
+    (["--pipeline", "2"], "--pipeline"),
+    (["--pipeline", "2", "--framing", "line", "--one-shot"], "--pipeline"),
+    (["-c", "1000000", "--framing", "line", "--pipeline", "1000"], "--pipeline"),
+    (["--timeout", "never"], "'never'"),
+    (["--framing", "morse"], "'morse'"),
+    (["--framing", "u8", "--message", "x" * 256], "x" * 256),
+    (["--message", ""], "--message"),
+    (["--sources", "2", "unix:/nowhere"], "--sources"),
+    (["--server-pid", "999999999"], "--server-pid"),
+    (["--fail-if", "p99"], "'p99'"),
+    (["unix:/" + "x" * 200], "x" * 200),
+]
 
 
 def options_in(text):
@@ -115,8 +138,13 @@ class UsageTest(TestCase):
             with self.subTest(options):
                 self.check(CLIENT, options, named)
 
+    def test_gate_bench_names_what_is_wrong(self):
+        for options, named in BENCH_ERRORS:
+            with self.subTest(options):
+                self.check(BENCH, options, named)
+
     def test_ipv6_address_without_brackets_has_a_hint(self):
-        for argv in ((SERVER, "-l", "::1:9001"), (CLIENT, "::1:9001")):
+        for argv in ((SERVER, "-l", "::1:9001"), (CLIENT, "::1:9001"), (BENCH, "::1:9001")):
             self.assertIn(b"[::1]:9001", self.run_program(*argv).stderr)
 
     def test_values_with_units_are_taken(self):
@@ -166,7 +194,7 @@ class ColorTest(TestCase):
 
 
 class HelpTest(TestCase):
-    PROGRAMS = (SERVER, CLIENT)
+    PROGRAMS = (SERVER, CLIENT, BENCH)
 
     def text(self, program, option):
         done = self.run_program(program, option)

@@ -3,8 +3,8 @@
 #define GATE_TESTS_NET_H
 
 /*
- * Servers and plain sockets for the tests of this folder, all on loopback. Servers run in threads of
- * this process; net_teardown stops those that a failed test has left, and sees that a test has
+ * Servers and plain sockets for the tests of this folder, all on loopback. Servers run in threads
+ * of this process; net_teardown stops those that a failed test has left, and sees that a test has
  * closed every descriptor. cmocka's asserts work on the test's own thread only, so other threads
  * count, and the test looks at the counts.
  */
@@ -21,16 +21,16 @@
 #include <stdatomic.h>
 
 /* Waits for something that is bound to happen; fails the test after much too long. */
-#define NET_UNTIL(condition)                                                                       \
-    do {                                                                                           \
-        for (int net_tries = 0; !(condition); net_tries++)                                         \
-            if (!net_nap(net_tries))                                                               \
-                fail_msg("waited in vain for " #condition);                                        \
+#define NET_UNTIL(condition)                                \
+    do {                                                    \
+        for (int net_tries = 0; !(condition); net_tries++)  \
+            if (!net_nap(net_tries))                        \
+                fail_msg("waited in vain for " #condition); \
     } while (0)
 
-#define NET_TEST(test)                                                                             \
-    {                                                                                              \
-        #test, test, net_setup, net_teardown, NULL                                                 \
+#define NET_TEST(test)                             \
+    {                                              \
+#test, test, net_setup, net_teardown, NULL \
     }
 
 int net_setup(void **state);
