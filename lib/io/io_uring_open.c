@@ -197,12 +197,13 @@ static int make_ring(struct gate__uring *self)
     return maker.rc;
 }
 
-/* One piece of memory: the ring of buffers, which begins a page, then the buffers. */
+/* One piece of memory: the ring of buffers, which begins a page, then the buffers, and one more
+ * that stays ours. */
 static int make_buffers(struct gate__uring *self)
 {
     size_t count = self->sizes.buffers, size = self->sizes.buffer_size;
     size_t ring_len = (count * sizeof(struct io_uring_buf) + PAGE - 1) / PAGE * PAGE;
-    size_t len = (ring_len + count * (size + GATE__URING_APART) + PAGE - 1) / PAGE * PAGE;
+    size_t len = (ring_len + (count + 1) * (size + GATE__URING_APART) + PAGE - 1) / PAGE * PAGE;
     struct io_uring_buf_reg reg = {.ring_entries = (uint32_t)count};
     int rc;
 

@@ -105,8 +105,7 @@ static unsigned send_len(const gate_op *op)
 static void prepare_recv(struct io_uring_sqe *sqe, gate_op *op)
 {
     io_uring_prep_recv(sqe, sock_of_in(op)->fd, NULL, 0, 0);
-    if (op->flags & GATE_IO_STAY)
-        sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->ioprio = op->flags & GATE_IO_STAY ? IORING_RECV_MULTISHOT : IORING_RECVSEND_POLL_FIRST;
     sqe->flags = IOSQE_BUFFER_SELECT;
 }
 
@@ -274,10 +273,28 @@ static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring
         issue(self, op);
 }
 
+/* A recv that does not stay is tried before the ring has to wait for it. */
+static void try_recv(struct gate__uring *self, gate_op *op)
+{
+    uint8_t *into = buffer(self, self->sizes.buffers);
+    ssize_t got = recv(sock_of_in(op)->fd, into, self->sizes.buffer_size, MSG_DONTWAIT);
+
+    if (got < 0 && errno == EAGAIN) {
+        issue(self, op);
+        return;
+    }
+    op->buf = into;
+    complete(self, op, got < 0 ? -errno : (int)got,
+             got == self->sizes.buffer_size ? GATE_IO_FULL : 0);
+}
+
 void gate__uring_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     gate__uring_begin(&sock->in, GATE_OP_RECV, flags, done);
-    issue(self_of(io), &sock->in);
+    if (flags & GATE_IO_STAY)
+        issue(self_of(io), &sock->in);
+    else
+        gate__uring_push(self_of(io), &sock->in);
 }
 
 /* ---- Send ---------------------------------------------------------------------------------- */
@@ -451,6 +468,8 @@ void gate__uring_try(struct gate__uring *self, gate_op *op)
         complete(self, op, rc, 0);
     } else if (op->kind == GATE_OP_ACCEPT) {
         try_accept(self, op);
+    } else if (op->kind == GATE_OP_RECV && !(op->flags & GATE_IO_STAY)) {
+        try_recv(self, op);
     } else {
         issue(self, op);
     }

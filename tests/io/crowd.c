@@ -24,6 +24,7 @@ static void count_in(gate_io *io, gate_op *op, int result, unsigned flags)
     for (int i = 0; i < result; i++)
         one->sum += bytes[i] * (unsigned)++one->bytes;
     one->result = result;
+    one->fulls += (flags & GATE_IO_FULL) != 0;
     if (flags & GATE_IO_MORE)
         one->mores++;
     else

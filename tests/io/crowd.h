@@ -14,6 +14,7 @@ struct member {
     size_t bytes;
     unsigned sum; /* of the bytes, each times its place */
     int mores;
+    int fulls;
     int finals; /* of the last recv */
     int result;
 };

@@ -38,11 +38,16 @@ static void test_submissions_beyond_the_queue_are_not_lost(void **state)
 
     resize(loop, &tiny);
     crowd_gather(CROWD);
-    crowd_recv_all(loop, CROWD, 0); /* before the ring is even enabled */
+    crowd_recv_all(loop, CROWD, GATE_IO_STAY); /* before the ring is even enabled */
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "x", 1);
+    for (int i = 0; i < CROWD; i++)
+        for (int turns = 0; turns < 1000 && !crowd[i].bytes; turns++)
+            run_turns(loop, 1);
+    crowd_cancel_all(loop, CROWD);
     crowd_wait_finals(loop, CROWD);
     crowd_recv_all(loop, CROWD, 0);
+    run_turns(loop, 1);
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "y", 1);
     crowd_wait_finals(loop, CROWD);
@@ -112,13 +117,46 @@ static void test_input_without_a_buffer_is_not_lost(void **state)
 
     resize(loop, &(gate__uring_sizes){128, 256, 2, 64});
     crowd_gather(CROWD);
+    crowd_recv_all(loop, CROWD, 0);
+    run_turns(loop, 2);
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "ab", 2);
-    crowd_recv_all(loop, CROWD, 0);
     crowd_wait_finals(loop, CROWD);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(crowd[i].sum, 'a' + 2 * 'b');
     crowd_disperse(loop, CROWD);
+}
+
+static int rounds_left;
+
+static void end_again(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, out));
+
+    (void)result, (void)flags;
+    if (rounds_left-- > 0)
+        io->ops->shutdown(io, sock, end_again);
+}
+
+static void test_ops_that_never_wait_do_not_keep_the_ring_from_its_turn(void **state)
+{
+    struct loop *loop = *state;
+
+    crowd_gather(2);
+    crowd_recv_all(loop, 1, GATE_IO_STAY);
+    run_turns(loop, 1);
+    rounds_left = 100000;
+    loop->io->ops->shutdown(loop->io, &crowd[1].sock, end_again);
+    plain_send(crowd[0].peer, "x", 1);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
+    assert_int_equal(crowd[0].bytes, 1);
+    assert_true(rounds_left > 0);
+    rounds_left = 0;
+    run_turns(loop, 1);
+    crowd_cancel_all(loop, 1);
+    crowd_wait_finals(loop, 1);
+    crowd_disperse(loop, 2);
 }
 
 /* ---- What stays armed ---------------------------------------------------------------------- */
@@ -144,9 +182,11 @@ static void test_recv_that_stays_gives_all_bytes_in_order(void **state)
     assert_int_equal(crowd[0].bytes, sizeof text);
     assert_int_equal(crowd[0].sum, sum);
     assert_true(crowd[0].mores > 0);
+    assert_int_equal(crowd[0].fulls, sizeof text / tiny.buffer_size);
     plain_send(crowd[0].peer, "x", 1);
     run_turns(loop, 2);
     assert_int_equal(crowd[0].bytes, sizeof text + 1);
+    assert_int_equal(crowd[0].fulls, sizeof text / tiny.buffer_size);
     crowd_cancel_all(loop, 1);
     run_turns(loop, 5);
     assert_int_equal(crowd[0].result, -ECANCELED);
@@ -406,6 +446,7 @@ int main(void)
         OVER("io_uring", test_completions_beyond_the_queue_are_not_lost),
         OVER("io_uring", test_accepts_beyond_the_queue_are_not_lost),
         OVER("io_uring", test_input_without_a_buffer_is_not_lost),
+        OVER("io_uring", test_ops_that_never_wait_do_not_keep_the_ring_from_its_turn),
         OVER("io_uring", test_recv_that_stays_gives_all_bytes_in_order),
         OVER("io_uring", test_recv_without_leave_to_stay_ends_at_once),
         OVER("io_uring", test_cancel_of_many_ends_each_once),
