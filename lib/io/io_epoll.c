@@ -89,9 +89,9 @@ static void take_lookups(struct gate__epoll *self)
 
 static void note_ready(struct gate__epoll *self, gate_sock *sock, uint32_t events)
 {
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
         sock->state |= SOCK_HUNG_UP;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         sock->state &= ~(uint32_t)SOCK_IN_BLOCKED;
         if (gate__op_busy(&sock->in))
             gate__epoll_push(self, &sock->in);
@@ -153,6 +153,8 @@ static int run(gate_io *io, uint64_t deadline_ns)
     if (rc < 0)
         return rc;
     io->now_ns = gate__clock_ns();
+    if (!self->skipped)
+        io->turn_ns = io->now_ns;
     for (int i = 0; i < self->event_count; i++)
         note_event(self, &self->events[i]);
     work_off(self);
