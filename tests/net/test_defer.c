@@ -325,6 +325,7 @@ static void test_a_request_that_nobody_answers_times_out(void **state)
     net_expect_gone(fd);
     net_close(fd);
     NET_UNTIL(net_stats(s).closed[GATE_CLOSE_HANDLER_TIMEOUT] == 1);
+    NET_UNTIL(kept.count == 1);
     assert_int_equal(gate_reply(kept.kept[0], "A", 1), GATE_EGONE);
     net_stop(s);
 }
