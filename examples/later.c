@@ -32,7 +32,8 @@ static void accept_job(gate_request *req, const void *line, size_t len, void *us
         return;
     }
     *j = (job){.req = req, .len = len};
-    memcpy(j->text, line, len); /* the line itself is gone when this function returns */
+    if (len)
+        memcpy(j->text, line, len); /* the line is gone when this function returns */
     pthread_mutex_lock(&list->lock);
     *list->last = j;
     list->last = &j->next;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/buf.h"
 #include "core/codec.h"
 #include "io/io_blocking.h"
 
@@ -20,6 +21,7 @@ struct gate_client {
     size_t into_len;
     gate__inbuf in; /* framed replies: what has come */
     uint16_t port;
+    uint8_t kept;   /* the connection has served an exchange */
     uint8_t own_io; /* io has to be freed; else it is `blocking` */
     char host[256];
     gate__io_blocking blocking;
@@ -36,12 +38,12 @@ typedef struct reply_room {
 
 static gate_client *of_in(gate_op *op)
 {
-    return (gate_client *)(void *)((char *)op - offsetof(gate_client, sock.in));
+    return GATE__OWNER(op, gate_client, sock.in);
 }
 
 static gate_client *of_out(gate_op *op)
 {
-    return (gate_client *)(void *)((char *)op - offsetof(gate_client, sock.out));
+    return GATE__OWNER(op, gate_client, sock.out);
 }
 
 static void on_out(gate_io *io, gate_op *op, int result, unsigned flags)
@@ -169,6 +171,7 @@ static int connect_name(gate_client *client)
 
 static int connect_client(gate_client *client)
 {
+    client->kept = 0;
     gate__sockaddr addr;
     int rc = gate__addr_numeric(&addr, client->host, client->port);
     if (rc < 0)
@@ -219,15 +222,28 @@ static int send_request(gate_client *client, const gate_wrap *wrap, const uint8_
 
 /* ---- Receiving ---- */
 
-static int recv_some(gate_client *client, uint8_t *into, size_t len)
+static int recv_until(gate_client *client, uint8_t *into, size_t len, uint64_t deadline_ns)
 {
     gate_io *io = client->io;
     client->into = into;
     client->into_len = len;
     client->blocking.into = into;
     client->blocking.into_len = len;
-    io->ops->recv(io, &client->sock, on_in);
-    return await(client, &client->sock.in, client->deadline_ns);
+    io->ops->recv(io, &client->sock, 0, on_in);
+    return await(client, &client->sock.in, deadline_ns);
+}
+
+static int recv_some(gate_client *client, uint8_t *into, size_t len)
+{
+    return recv_until(client, into, len, client->deadline_ns);
+}
+
+/* A kept connection that has anything to read before it was asked has been closed by the peer, or
+ * is out of step. */
+static int is_fresh(gate_client *client)
+{
+    uint8_t byte;
+    return !client->in.len && recv_until(client, &byte, 1, client->io->now_ns) == -ETIMEDOUT;
 }
 
 /* What a failed recv means once the request is out. */
@@ -267,8 +283,7 @@ static int recv_until_close(gate_client *client, reply_room *reply)
 
 static int take_frame(gate_client *client, const gate_frame *frame, reply_room *reply)
 {
-    if (!frame->total || frame->total > client->in.len || frame->body > frame->total ||
-        frame->body_len > frame->total - frame->body)
+    if (!gate__frame_fits(frame, client->in.len))
         return GATE_EFRAME;
     reply->len = frame->body_len < reply->size ? frame->body_len : reply->size;
     if (reply->len)
@@ -312,9 +327,13 @@ static int exchange(gate_client *client, const gate_wrap *wrap, const uint8_t *b
         return rc;
     if (rc && rc != -EPIPE && rc != -ECONNRESET)
         return sent_code(rc, 0);
-    /* A peer that closed before it had read everything may have answered all the same. */
-    return reads_until_close(client->codec) ? recv_until_close(client, reply)
-                                            : recv_frame(client, reply);
+    /* A peer that closed before it had read everything may have answered all the same. But the end
+     * of what is read then says nothing: send has taken the reset that recv would have reported. */
+    int was_reset = rc == -ECONNRESET;
+    if (!reads_until_close(client->codec))
+        return recv_frame(client, reply);
+    rc = recv_until_close(client, reply);
+    return !rc && was_reset ? GATE_ETRUNCATED : rc;
 }
 
 static int init_client(gate_client *client, gate_io *io, const char *addr, uint16_t port,
@@ -428,11 +447,12 @@ int gate_client_call(gate_client *client, const void *request, size_t request_le
     if (rc)
         return rc;
     set_deadline(client, timeout_or_default(timeout_ms));
-    if (client->in.len)
-        disconnect(client); /* bytes that no request has asked for: this peer is out of step */
+    if (client->sock.fd >= 0 && client->kept && !is_fresh(client))
+        disconnect(client);
     rc = client->sock.fd < 0 ? connect_client(client) : 0;
     if (!rc)
         rc = exchange(client, &wrap, request, request_len, &reply);
+    client->kept = 1;
     if (rc || client->codec->flags & GATE_CODEC_ONE_SHOT)
         disconnect(client);
     *reply_len = reply.len;

@@ -13,7 +13,6 @@
 
 #include <gate/gate.h>
 
-#include "core/buf.h"
 #include "io/io.h"
 
 /* gate_client_open on another backend; io becomes the client's. */

@@ -2,8 +2,10 @@
 #include "listener.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
+
+/* That many errors of single connections running are not of single connections any more. */
+enum { FAILED_MAX = 64 };
 
 #define RETRY_NS UINT64_C(50000000)
 /* Failures that are no further apart than this are one episode. */
@@ -81,12 +83,11 @@ static void arm(gate__listener *listener)
 
 static void on_closed(gate_io *io, gate_op *op, int result, unsigned flags)
 {
-    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, out));
-    gate__listener *listener = (gate__listener *)(void *)sock;
+    gate__listener *listener = GATE__OWNER(op, gate__listener, sock.out);
     (void)io;
     (void)result;
     (void)flags;
-    sock->fd = -1;
+    listener->sock.fd = -1;
     listener->owner->open--;
 }
 
@@ -145,27 +146,34 @@ static void on_accept_error(gate__listener *listener, int error)
     if (error == -ECANCELED || error == -EAGAIN)
         return;
     gate__count_add(&listeners->streams->metrics.accept_errors, 1);
-    if (!is_passing(error))
+    if (!is_passing(error) || ++listeners->failed_in_turn >= FAILED_MAX)
         pause_accepting(listeners, error);
+}
+
+/* The last place is taken, or accepting pauses: that holds for every listener. */
+static void cancel_all(gate__listeners *listeners)
+{
+    gate_io *io = listeners->streams->io;
+    for (gate__listener *listener = listeners->first; listener; listener = listener->next)
+        io->ops->cancel(io, &listener->sock, &listener->sock.in);
 }
 
 static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
 {
-    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, in));
-    gate__listener *listener = (gate__listener *)(void *)sock;
+    gate__listener *listener = GATE__OWNER(op, gate__listener, sock.in);
     gate__listeners *listeners = listener->owner;
-    if (result >= 0) {
-        if (!gate__stream_open(listeners->streams, result))
-            on_accept_error(listener, -ENOMEM);
-    } else {
+    (void)io;
+    if (result >= 0)
+        listeners->failed_in_turn = 0;
+    if (result < 0)
         on_accept_error(listener, result);
-    }
+    else if (!gate__stream_open(listeners->streams, result))
+        on_accept_error(listener, -ENOMEM);
     int paused = listeners->retry_ns != UINT64_MAX;
-    if (flags & GATE_IO_MORE) {
-        if (paused || !has_room(listeners))
-            io->ops->cancel(io, sock, op);
+    if (paused || !has_room(listeners))
+        cancel_all(listeners);
+    if (flags & GATE_IO_MORE)
         return;
-    }
     if (!listeners->serving || (listeners->draining && result == -EAGAIN))
         close_listener(listener);
     else if (!paused)
@@ -206,6 +214,31 @@ void gate__listeners_resume(gate__listeners *listeners)
     listeners->retry_ns = UINT64_MAX;
     if (listeners->open)
         arm_all(listeners);
+}
+
+static void discard(gate__listener *listener)
+{
+    gate_io *io = listener->owner->streams->io;
+    if (listener->sock.fd < 0)
+        return;
+    gate__sock_unlink(&listener->addr, &listener->file);
+    io->ops->discard(io, listener->sock.fd);
+    listener->sock.fd = -1;
+    listener->owner->open--;
+}
+
+void gate__listeners_discard(gate__listeners *listeners)
+{
+    for (gate__listener *listener = listeners->first; listener; listener = listener->next)
+        discard(listener);
+}
+
+void gate__listeners_undo(gate__listeners *listeners)
+{
+    gate__listener *listener = listeners->first;
+    discard(listener);
+    listeners->first = listener->next;
+    free(listener);
 }
 
 void gate__listeners_free(gate__listeners *listeners)

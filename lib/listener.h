@@ -3,7 +3,7 @@
 #define GATE_LISTENER_H
 
 /*
- * One worker's listening socket. It accepts while there is room for connections; without
+ * A worker's listening sockets. Each accepts while there is room for connections; without
  * descriptors or memory it pauses until a connection closes or a short time is over, so that a
  * full process neither spins nor stops for good. When the server stops, it takes what the kernel
  * has queued and then closes.
@@ -23,6 +23,7 @@ typedef struct gate__listeners {
     uint32_t open;
     uint64_t retry_ns; /* when paused listeners try again; UINT64_MAX: none is paused */
     uint64_t starved_until_ns; /* an episode without descriptors or memory lasts till then */
+    uint32_t failed_in_turn; /* accepts since the last that succeeded */
     uint8_t serving;
     uint8_t draining;
 } gate__listeners;
@@ -51,6 +52,10 @@ void gate__listeners_drain(gate__listeners *listeners);
 void gate__listeners_close(gate__listeners *listeners);
 /* Accepts again where that had to wait: after a connection has closed, or at retry_ns. */
 void gate__listeners_resume(gate__listeners *listeners);
+/* Closes all where no loop runs: before serving, after it, or when it has failed. */
+void gate__listeners_discard(gate__listeners *listeners);
+/* Closes and frees the one that was opened last; before serving. */
+void gate__listeners_undo(gate__listeners *listeners);
 /* All closed: frees them. */
 void gate__listeners_free(gate__listeners *listeners);
 

@@ -5,6 +5,8 @@
 #include "core/codec.h"
 #include "server.h"
 
+/* A size beyond this is not a struct of ours. */
+enum { SIZE_MOST = 4096 };
 enum { TIMEOUT_MS = 5000, CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 
@@ -23,6 +25,8 @@ static int copy_known(gate_options *filled, const gate_options *options)
 {
     const unsigned char *bytes = (const unsigned char *)options;
     size_t size = options->size;
+    if (size > SIZE_MOST)
+        return -EINVAL;
     if (size < offsetof(gate_options, handler) + sizeof options->handler)
         return -EINVAL;
     for (size_t i = sizeof *filled; i < size; i++)

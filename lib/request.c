@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/codec.h"
+
 enum { SLOT_SIZE = 256, BLOCK_SLOTS = 63 };
 
 enum { FREE, RUNNING, HELD, DEFERRED, ANSWERED, GONE };
@@ -148,11 +150,14 @@ static gate__slot *take_inbox(gate__requests *requests)
     return in_order;
 }
 
-void gate__requests_free(gate__requests *requests)
+void gate__requests_finish(gate__requests *requests)
 {
-    /* The answer that let the server finish may still be on its way out of gate_reply. */
     while (atomic_load_explicit(&requests->answering, memory_order_acquire))
         sched_yield();
+}
+
+void gate__requests_free(gate__requests *requests)
+{
     for (gate__slot *slot = take_inbox(requests); slot; slot = slot->next)
         gate__chunk_free_list(NULL, slot->answer);
     while (requests->blocks) {
@@ -333,32 +338,48 @@ static int give(gate_request *req, answer *a)
         return -EALREADY;
     gate__slot *slot = slot_of(req);
     const gate_codec *codec = slot->requests->codec;
-    if (codec->encode) {
-        int rc = codec->encode(codec, a->body, a->len, &a->wrap);
-        if (rc)
-            return rc;
-        if (a->wrap.head_len > sizeof a->wrap.head || a->wrap.tail_len > sizeof a->wrap.tail)
-            return -EMSGSIZE;
-    }
+    int rc = gate__codec_encode(codec, a->body, a->len, &a->wrap);
+    if (rc)
+        return rc;
     return state == RUNNING ? answer_running(slot, a) : answer_deferred(req, a);
+}
+
+/* The bytes of the wrap stay as they are: that is most of an answer, and most answers need little
+ * of it. */
+static void init_answer(answer *a, const void *body, size_t len, gate_reason last)
+{
+    a->body = body;
+    a->len = len;
+    a->release = NULL;
+    a->arg = NULL;
+    a->borrowed = 0;
+    a->last = last;
+    a->wrap.head_len = 0;
+    a->wrap.tail_len = 0;
 }
 
 int gate_reply(gate_request *req, const void *body, size_t len)
 {
-    answer a = {.body = body, .len = len};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_NONE);
     return give(req, &a);
 }
 
 int gate_reject(gate_request *req, const void *body, size_t len)
 {
-    answer a = {.body = body, .len = len, .last = GATE_CLOSE_REJECTED};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_REJECTED);
     return give(req, &a);
 }
 
 int gate_reply_borrowed(gate_request *req, const void *body, size_t len, gate_release *release,
                         void *arg)
 {
-    answer a = {.body = body, .len = len, .borrowed = 1, .release = release, .arg = arg};
+    answer a;
+    init_answer(&a, body, len, GATE_CLOSE_NONE);
+    a.borrowed = 1;
+    a.release = release;
+    a.arg = arg;
     return give(req, &a);
 }
 
@@ -380,7 +401,8 @@ int gate_defer(gate_request *req)
 /* The handler has returned without an answer. */
 static void answer_forgotten(gate__slot *slot)
 {
-    answer a = {.last = GATE_CLOSE_UNANSWERED};
+    answer a;
+    init_answer(&a, NULL, 0, GATE_CLOSE_UNANSWERED);
     const gate_codec *codec = slot->requests->codec;
     if (codec->encode && codec->encode(codec, NULL, 0, &a.wrap))
         a.wrap = (gate_wrap){0};
@@ -396,6 +418,7 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
         return;
     }
+    gate__count_add(&requests->metrics->requests, 1);
     slot->conn = conn;
     slot->sock = sock;
     uint32_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
@@ -417,7 +440,7 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
 
 void gate__requests_leave(gate__pending *pending)
 {
-    gate__slot *slot = (gate__slot *)(void *)((char *)pending - offsetof(gate__slot, pending));
+    gate__slot *slot = GATE__OWNER(pending, gate__slot, pending);
     slot->conn = NULL;
     if (pending->answered) {
         free_slot(slot);

@@ -6,9 +6,11 @@
  * Requests between the connection that they came from and whoever answers them.
  *
  * Each request has a slot. A gate_request * is an address inside its slot: the slot's start says
- * which slot, the distance from it which generation of it. So a used-up handle is told from
- * the slot's next request without any table, and a late second answer is -EALREADY. Slots are never
- * given back to the system before the server is closed, and the one freed last is used again last.
+ * which slot, the distance from it which generation of it. So a used-up handle is told from the
+ * slot's next request without any table, and a late second answer is -EALREADY. The generation has
+ * 8 bits: it guards against a mistake, for the next 255 requests of the slot. Slots are never given
+ * back to the system before the server is closed; of those that were deferred the one freed last is
+ * used again last.
  *
  * A slot's word holds its generation and state:
  *
@@ -49,6 +51,8 @@ struct gate__requests {
 };
 
 void gate__requests_init(gate__requests *requests);
+/* Waits for the answer that let the server finish: it may still be on its way out of gate_reply. */
+void gate__requests_finish(gate__requests *requests);
 /* Frees all slots, and the answers that nobody took. */
 void gate__requests_free(gate__requests *requests);
 

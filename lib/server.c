@@ -98,32 +98,34 @@ static void note_listener(gate_server *server, const gate__sockaddr *addr)
     server->listening = 1;
 }
 
-/* The same socket for the other workers: Unix sockets and inherited ones can't be opened twice. */
-static int share_listener(gate_server *server, int fd)
+/* The same socket for another worker: Unix sockets and inherited ones can't be opened twice. */
+static int share_listener(gate__worker *worker, int fd)
 {
-    for (uint32_t i = 1; i < server->count; i++) {
-        gate__sockaddr addr;
-        int copy = gate__sock_dup(fd);
-        if (copy < 0)
-            return copy;
-        gate_io *io = server->workers[i].io;
-        int rc = gate__listeners_adopt(&server->workers[i].listeners, copy, &addr);
-        if (rc) {
-            io->ops->discard(io, copy);
-            return rc;
-        }
-    }
-    return 0;
+    gate__sockaddr addr;
+    int copy = gate__sock_dup(fd);
+    if (copy < 0)
+        return copy;
+    int rc = gate__listeners_adopt(&worker->listeners, copy, &addr);
+    if (rc)
+        worker->io->ops->discard(worker->io, copy);
+    return rc;
 }
 
-static int join_listener(gate_server *server, const gate__sockaddr *bound, int backlog,
+/* A listener for each worker but the first: on `bound`, or with fd >= 0 the same socket. All or
+ * none. */
+static int listen_others(gate_server *server, int fd, const gate__sockaddr *bound, int backlog,
                          unsigned flags)
 {
     for (uint32_t i = 1; i < server->count; i++) {
+        gate__worker *worker = &server->workers[i];
         gate__sockaddr addr = *bound;
-        int rc = gate__listeners_add(&server->workers[i].listeners, &addr, backlog, flags);
-        if (rc)
-            return rc;
+        int rc = fd >= 0 ? share_listener(worker, fd)
+                         : gate__listeners_add(&worker->listeners, &addr, backlog, flags);
+        if (!rc)
+            continue;
+        while (--i)
+            gate__listeners_undo(&server->workers[i].listeners);
+        return rc;
     }
     return 0;
 }
@@ -152,23 +154,29 @@ int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int
     rc = gate__listeners_add(first, &bound, backlog, flags);
     if (rc)
         return rc;
-    rc = is_unix ? share_listener(server, first->first->sock.fd)
-                 : join_listener(server, &bound, backlog, GATE_LISTEN_JOIN | defer);
-    if (!rc)
+    int fd = is_unix ? first->first->sock.fd : -1;
+    rc = listen_others(server, fd, &bound, backlog, GATE_LISTEN_JOIN | defer);
+    if (rc)
+        gate__listeners_undo(first);
+    else
         note_listener(server, &bound);
     return rc;
 }
 
 int gate_server_listen_fd(gate_server *server, int fd)
 {
-    gate__sockaddr bound;
+    gate__sockaddr bound = {0};
     if (!server || fd < 0)
         return -EINVAL;
     if (atomic_load(&server->state) != IDLE)
         return -EBUSY;
-    int rc = share_listener(server, fd);
-    if (!rc) /* last, for fd stays the caller's where anything fails */
-        rc = gate__listeners_adopt(&server->workers[0].listeners, fd, &bound);
+    int rc = listen_others(server, fd, &bound, 0, 0);
+    if (rc)
+        return rc;
+    /* Last, for fd stays the caller's where anything fails. */
+    rc = gate__listeners_adopt(&server->workers[0].listeners, fd, &bound);
+    for (uint32_t i = 1; rc && i < server->count; i++)
+        gate__listeners_undo(&server->workers[i].listeners);
     if (!rc)
         note_listener(server, &bound);
     return rc;

@@ -2,18 +2,15 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 enum { NS_PER_MS = 1000000 };
-
-#define OWNER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
 static void update(gate__stream *stream);
 
 static gate__stream *of_conn(gate__conn *conn)
 {
-    return OWNER_OF(conn, gate__stream, conn);
+    return GATE__OWNER(conn, gate__stream, conn);
 }
 
 static uint64_t now(const gate__stream *stream)
@@ -45,7 +42,7 @@ static gate_reason reason_of(int error)
 
 static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
 {
-    gate__stream *stream = OWNER_OF(op, gate__stream, sock.in);
+    gate__stream *stream = GATE__OWNER(op, gate__stream, sock.in);
     stream->multishot = (flags & GATE_IO_MORE) != 0;
     if (result > 0)
         gate__conn_input(&stream->conn, op->buf, (size_t)result, flags & GATE_IO_FULL, io->now_ns);
@@ -58,7 +55,7 @@ static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
 
 static void on_send(gate_io *io, gate_op *op, int result, unsigned flags)
 {
-    gate__stream *stream = OWNER_OF(op, gate__stream, sock.out);
+    gate__stream *stream = GATE__OWNER(op, gate__stream, sock.out);
     if (flags & GATE_IO_CLOSED)
         stream->sock.fd = -1;
     if (result >= 0)
@@ -70,7 +67,7 @@ static void on_send(gate_io *io, gate_op *op, int result, unsigned flags)
 
 static void on_shutdown(gate_io *io, gate_op *op, int result, unsigned flags)
 {
-    gate__stream *stream = OWNER_OF(op, gate__stream, sock.out);
+    gate__stream *stream = GATE__OWNER(op, gate__stream, sock.out);
     (void)flags;
     if (result == 0)
         gate__conn_fin(&stream->conn, io->now_ns);
@@ -108,7 +105,7 @@ static void on_close(gate_io *io, gate_op *op, int result, unsigned flags)
     (void)io;
     (void)result; /* the descriptor is gone whatever close(2) says */
     (void)flags;
-    finish(OWNER_OF(op, gate__stream, sock.out));
+    finish(GATE__OWNER(op, gate__stream, sock.out));
 }
 
 static void close_stream(gate__stream *stream)
@@ -163,7 +160,7 @@ gate__stream *gate__stream_open(gate__streams *streams, int fd)
     gate__sock_init(&stream->sock, fd);
     gate__conn_init(&stream->conn, &streams->config, io->now_ns);
     if (streams->drain_until != UINT64_MAX)
-        gate__conn_stop(&stream->conn, streams->drain_until, io->now_ns);
+        gate__conn_stop(&stream->conn, streams->drain_until, 1, io->now_ns);
     admit(stream);
     update(stream);
     return stream;
@@ -195,13 +192,20 @@ static void submit_send(gate__stream *stream)
     io->ops->send(io, &stream->sock, bytes, len, flags, on_send);
 }
 
+/* One read is all that a one-shot request takes, and nothing may be in flight at its last send. */
+static unsigned recv_flags(const gate__stream *stream)
+{
+    const uint32_t kind = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF;
+    return (stream->conn.config->codec->flags & kind) == GATE_CODEC_ONE_SHOT ? 0 : GATE_IO_STAY;
+}
+
 static void submit(gate__stream *stream, unsigned wants)
 {
     gate_io *io = stream->owner->io;
     gate_sock *sock = &stream->sock;
     if (wants & GATE__WANT_READ) {
         if (!gate__op_busy(&sock->in))
-            io->ops->recv(io, sock, on_recv);
+            io->ops->recv(io, sock, recv_flags(stream), on_recv);
     } else if (stream->multishot && gate__op_busy(&sock->in)) {
         stream->multishot = 0;
         io->ops->cancel(io, sock, &sock->in);
@@ -230,7 +234,7 @@ void gate__streams_expire(gate__streams *streams)
     gate__timer *timer;
     gate__timers_advance(&streams->timers, streams->io->now_ns / NS_PER_MS);
     while ((timer = gate__timers_pop(&streams->timers))) {
-        gate__stream *stream = OWNER_OF(timer, gate__stream, timer);
+        gate__stream *stream = GATE__OWNER(timer, gate__stream, timer);
         gate__conn_expire(&stream->conn, now(stream));
         update(stream);
     }
@@ -238,21 +242,28 @@ void gate__streams_expire(gate__streams *streams)
 
 void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns)
 {
+    gate_io *io = streams->io;
     gate__stream *next;
     streams->drain_until = drain_deadline_ns;
     for (gate__stream *stream = streams->first; stream; stream = next) {
         next = stream->next;
-        gate__conn_stop(&stream->conn, drain_deadline_ns, now(stream));
+        int flushed = io->ops->unacked(io, &stream->sock) == 0;
+        gate__conn_stop(&stream->conn, drain_deadline_ns, flushed, now(stream));
         update(stream);
     }
 }
 
-void gate__streams_abandon(gate__streams *streams)
+void gate__streams_discard(gate__streams *streams)
 {
-    while (streams->first) {
-        streams->io->ops->discard(streams->io, streams->first->sock.fd);
+    for (gate__stream *stream = streams->first; stream; stream = stream->next)
+        if (stream->sock.fd >= 0)
+            streams->io->ops->discard(streams->io, stream->sock.fd);
+}
+
+void gate__streams_free(gate__streams *streams)
+{
+    while (streams->first)
         release(streams->first);
-    }
 }
 
 /* ---- Between connection and requests ---- */
@@ -261,6 +272,12 @@ void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len)
 {
     gate__stream *stream = of_conn(conn);
     gate__requests_deliver(&stream->owner->requests, conn, &stream->sock, body, len);
+}
+
+uint64_t gate__stream_clock(gate__conn *conn)
+{
+    gate_io *io = of_conn(conn)->owner->io;
+    return io->ops->now(io);
 }
 
 void gate__stream_leave(gate__conn *conn, gate__pending *pending)

@@ -62,11 +62,13 @@ gate__stream *gate__stream_open(gate__streams *streams, int fd);
 void gate__streams_expire(gate__streams *streams);
 /* Stops all, see gate__conn_stop. New ones may be opened: they are stopped too. */
 void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns);
-/* Frees all where their loop has failed and nothing completes any more. */
-void gate__streams_abandon(gate__streams *streams);
+/* What a loop that has failed leaves: closes the descriptors; then, with the loop gone, frees. */
+void gate__streams_discard(gate__streams *streams);
+void gate__streams_free(gate__streams *streams);
 
 /* gate__conn_config's and gate__requests' callbacks. */
 void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len);
+uint64_t gate__stream_clock(gate__conn *conn);
 void gate__stream_leave(gate__conn *conn, gate__pending *pending);
 void gate__stream_settled(gate__conn *conn);
 

@@ -12,8 +12,7 @@ static uint64_t span(uint32_t ms)
 
 static void on_stream_closed(gate__streams *streams)
 {
-    gate__worker *worker =
-        (gate__worker *)(void *)((char *)streams - offsetof(gate__worker, streams));
+    gate__worker *worker = GATE__OWNER(streams, gate__worker, streams);
     gate__listeners_resume(&worker->listeners);
 }
 
@@ -36,6 +35,7 @@ static void init_config(gate__worker *worker, const gate_options *options)
         .pool = &streams->pool,
         .metrics = &streams->metrics,
         .deliver = gate__stream_deliver,
+        .clock = gate__stream_clock,
         .leave = gate__stream_leave,
     };
 }
@@ -73,6 +73,9 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
         .level = options->log_level,
         .worker = index,
     };
+    if (!index && io->fallback)
+        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_uring is not to be had, using epoll",
+                       gate_strerror(io->fallback));
     gate__timers_init(&streams->timers, io->now_ns / NS_PER_MS);
     init_config(worker, options);
     init_requests(worker, server, options);
@@ -140,16 +143,17 @@ int gate__worker_run(gate__worker *worker)
     return 0;
 }
 
+/* The loop goes first: after a failed one, operations that it still knows are in what is freed. */
 void gate__worker_close(gate__worker *worker)
 {
     gate_io *io = worker->io;
-    gate__streams_abandon(&worker->streams);
-    gate__listeners_close(&worker->listeners);
-    while (worker->listeners.open && !io->ops->run(io, 0))
-        ;
+    gate__requests_finish(&worker->streams.requests);
+    gate__streams_discard(&worker->streams);
+    gate__listeners_discard(&worker->listeners);
+    io->ops->free(io);
+    gate__streams_free(&worker->streams);
     gate__listeners_free(&worker->listeners);
     gate__requests_free(&worker->streams.requests);
     gate__chunk_pool_free(&worker->streams.pool);
     gate__sources_free(&worker->streams.sources);
-    io->ops->free(io);
 }

@@ -262,7 +262,8 @@ typedef struct gate_options {
     const gate_codec *codec; /* default gate_codec_raw(); borrowed until gate_server_close */
     gate_log *log;          /* default none */
     void *log_user;
-    uint64_t request_max;   /* bytes of a body; default 1024 for raw, else 1 MiB */
+    uint64_t request_max;   /* bytes of a body; default 1024 for raw, the size for
+                               fixed, else 1 MiB */
     uint64_t output_max;    /* unsent reply bytes of a connection at which it is read no further;
                                default 1 MiB */
     uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
@@ -271,6 +272,7 @@ typedef struct gate_options {
     uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
     uint32_t handler_timeout_ms; /* of a deferred request, until its answer; default timeout_ms */
     uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default timeout_ms */
+    /* With several workers each has an equal share of the next two, rounded up. */
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
     uint32_t peer_connections_max; /* of one address, an IPv6 one counted by /64; over it new ones
                                       are closed at once; default as connections_max */
@@ -293,7 +295,8 @@ GATE_API int gate_server_run(const char *addr, uint16_t port, int backlog, int t
  * -EINVAL: no handler, an unknown size, value or flag, a codec without decode. -ENOMEM. */
 GATE_API int gate_server_open(gate_server **server, const gate_options *options);
 
-/* Listens on one more address; before gate_server_serve(). Blocks while a name is looked up.
+/* Listens on one more address; before gate_server_serve(). Blocks while a name is looked up; of
+ * several addresses that it has the first is taken. On an error nothing has changed.
  * A Unix socket's file that nobody listens on is replaced, and its own is removed at close.
  * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, ...: errno of bind(2) or listen(2). -EINVAL,
  * -ENAMETOOLONG: not an address. GATE_ENAME, GATE_ENAMELATER. -EBUSY: already serving. */

@@ -144,6 +144,7 @@ void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
         out->head = list;
     for (gate__chunk *chunk = list; chunk; chunk = chunk->next) {
         chunk->queued_ns = now_ns;
+        chunk->newest_ns = now_ns;
         out->bytes += chunk->len;
         out->tail = chunk;
     }
@@ -172,6 +173,10 @@ int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap 
         if (!chunk)
             return -ENOMEM;
         gate__outbuf_push(out, chunk, now_ns);
+    } else if (chunk->newest_ns != now_ns) {
+        if (chunk->newest_ns == chunk->queued_ns)
+            chunk->mark = chunk->len;
+        chunk->newest_ns = now_ns;
     }
     uint8_t *to = chunk->bytes + chunk->len;
     copy_wrap(to, wrap->head, wrap->head_len);
@@ -192,8 +197,24 @@ void gate__outbuf_sent(gate__outbuf *out, gate__chunk_pool *pool, size_t n)
         out->head = chunk->next;
         gate__chunk_free(pool, chunk);
     }
-    if (out->head)
-        out->head->sent += n;
-    else
+    if (!out->head) {
         out->tail = NULL;
+        return;
+    }
+    gate__chunk *chunk = out->head;
+    chunk->sent += n;
+    if (chunk->newest_ns != chunk->queued_ns && chunk->sent >= chunk->mark) {
+        chunk->queued_ns = chunk->newest_ns; /* only newer replies are left */
+        chunk->mark = chunk->len;
+    }
+}
+
+void gate__outbuf_restamp(gate__outbuf *out, uint64_t from_ns, uint64_t to_ns)
+{
+    for (gate__chunk *chunk = out->head; chunk; chunk = chunk->next) {
+        if (chunk->queued_ns == from_ns)
+            chunk->queued_ns = to_ns;
+        if (chunk->newest_ns == from_ns)
+            chunk->newest_ns = to_ns;
+    }
 }

@@ -216,6 +216,8 @@ int gate__codec_check(const gate_codec *codec)
 /* By its decode, which a copy of the raw codec has too. */
 uint64_t gate__codec_request_max(const gate_codec *codec)
 {
+    if (codec->decode == decode_fixed)
+        return codec->number;
     return codec->decode == decode_raw ? 1024 : 1024 * 1024;
 }
 

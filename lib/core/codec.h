@@ -10,8 +10,15 @@
 /* 0, or -EINVAL for a codec that cannot be used (no decode, another size, unknown flags). */
 int gate__codec_check(const gate_codec *codec);
 
-/* The default of request_max for this codec: 1024 for raw, else 1 MiB. */
+/* The default of request_max for this codec: 1024 for raw, the size for fixed, else 1 MiB. */
 uint64_t gate__codec_request_max(const gate_codec *codec);
+
+/* Does what decode has found lie inside the len bytes that it was given? */
+static inline int gate__frame_fits(const gate_frame *frame, size_t len)
+{
+    return frame->total > 0 && frame->total <= len && frame->body <= frame->total &&
+           frame->body_len <= frame->total - frame->body;
+}
 
 /* As codec->encode, an empty wrap where that is NULL; refuses a wrap over its room. */
 int gate__codec_encode(const gate_codec *codec, const void *body, size_t len, gate_wrap *wrap);

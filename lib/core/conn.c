@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "core/codec.h"
+
 static uint64_t after(uint64_t now_ns, uint64_t span_ns)
 {
     return span_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + span_ns;
@@ -56,15 +58,18 @@ static void close_now(gate__conn *conn)
     drop_pending(conn);
 }
 
+/* A reply up to this size is on its way when send has taken it; of a larger one the rest waits in
+ * the kernel for the peer's window, and a reset would drop it. */
+enum { AT_ONCE_MAX = 8 * 1024, INPUT_SLACK = 64 * 1024 };
+#define LATE_NS UINT64_C(1000000)
+
 /* Could closing now reset the connection before the peer has read what we sent? A peer of a framed
  * codec may be sending more at any time. A one-shot peer may if the last read left something, if it
  * was as long as a request may be (then it was cut, and the rest may be on its way), or if there
  * was time for more to come, since the answer came later or did not go out at once. */
 static int must_linger(const gate__conn *conn)
 {
-    if (conn->eof || conn->reason == GATE_CLOSE_IDLE || conn->reason == GATE_CLOSE_TIMEOUT)
-        return 0;
-    return conn->exchanges > 0 && (conn->unread || !one_shot(conn));
+    return conn->exchanges > 0 && !conn->eof && (conn->unread || !one_shot(conn));
 }
 
 /* Passes each phase that has nothing left to do. */
@@ -72,6 +77,8 @@ static void advance(gate__conn *conn)
 {
     if (conn->phase == GATE__ENDING && !conn->pending)
         conn->phase = GATE__FLUSHING;
+    if (conn->out.bytes > AT_ONCE_MAX)
+        conn->unread = 1;
     if (conn->phase == GATE__FLUSHING && !conn->out.bytes && !must_linger(conn))
         conn->phase = GATE__CLOSED;
 }
@@ -121,11 +128,23 @@ static void deliver(gate__conn *conn, const uint8_t *body, size_t len)
 {
     const gate__conn_config *config = conn->config;
     conn->exchanges++;
-    gate__count_add(&config->metrics->requests, 1);
     if (conn->exchanges == config->exchanges_max)
         end(conn, GATE_CLOSE_ANSWERED);
     config->deliver(conn, body, len);
     check_blocked(conn);
+}
+
+/* After handlers: nobody else pays for the time that they took. */
+static void read_clock(gate__conn *conn)
+{
+    uint64_t before = conn->now_ns;
+    conn->now_ns = conn->config->clock(conn);
+    if (conn->now_ns - before < LATE_NS)
+        return;
+    gate__outbuf_restamp(&conn->out, before, conn->now_ns);
+    for (gate__pending *pending = conn->pending; pending; pending = pending->next)
+        if (pending->born_ns == before)
+            pending->born_ns = conn->now_ns;
 }
 
 /* Delivers the requests in the bytes, as far as it may; returns how many bytes they took. */
@@ -133,6 +152,7 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
 {
     const gate_codec *codec = conn->config->codec;
     int at_end = conn->eof && until_eof(conn);
+    uint64_t before = conn->exchanges;
     size_t off = 0;
     while (conn->phase == GATE__OPEN && !conn->blocked && off < len) {
         gate_frame frame = {.scanned = conn->scanned};
@@ -145,8 +165,7 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
         }
         conn->scanned = 0;
         conn->need = 0;
-        if (rc < 0 || !frame.total || frame.total > len - off ||
-            frame.body > frame.total || frame.body_len > frame.total - frame.body) {
+        if (rc < 0 || !gate__frame_fits(&frame, len - off)) {
             refuse(conn, rc);
             break;
         }
@@ -154,7 +173,18 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
         off += frame.total;
         deliver(conn, body, frame.body_len);
     }
+    if (conn->exchanges != before)
+        read_clock(conn);
     return off;
+}
+
+/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off. */
+static void keep(gate__conn *conn, const uint8_t *bytes, size_t len)
+{
+    if (conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
+        end(conn, GATE_CLOSE_TOO_BIG);
+    else if (gate__inbuf_append(&conn->in, bytes, len, conn->need))
+        gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 
 /* Parses what waits in the buffer; 1: something was delivered or refused. */
@@ -211,19 +241,13 @@ void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int fu
     }
     int taken;
     if (conn->in.len) {
-        if (gate__inbuf_append(&conn->in, bytes, len, conn->need)) {
-            gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
-            return;
-        }
+        keep(conn, bytes, len);
         taken = parse_waiting(conn);
     } else {
         size_t used = parse(conn, bytes, len);
         taken = used > 0;
-        if (conn->phase == GATE__OPEN && used < len &&
-            gate__inbuf_append(&conn->in, bytes + used, len - used, conn->need)) {
-            gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
-            return;
-        }
+        if (conn->phase == GATE__OPEN && used < len)
+            keep(conn, bytes + used, len - used);
     }
     start_clock(conn, taken);
     advance(conn);
@@ -430,7 +454,7 @@ void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
     advance(conn);
 }
 
-void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns)
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, int flushed, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
     conn->stopping = 1;
@@ -438,8 +462,8 @@ void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_
     if (conn->phase != GATE__OPEN || !is_idle(conn))
         return;
     end(conn, GATE_CLOSE_STOPPED);
-    if (!conn->out.head)
-        close_now(conn); /* its last reply went out long ago: nothing to linger for */
+    if (!conn->out.head && flushed)
+        close_now(conn); /* nothing that a reset could destroy */
     advance(conn);
 }
 

@@ -61,6 +61,8 @@ typedef struct gate__conn_config {
     /* A complete request; the body is borrowed until this returns. Before it does, the request is
      * answered by gate__conn_answer, or made pending by gate__conn_hold. */
     void (*deliver)(gate__conn *conn, const uint8_t *body, size_t len);
+    /* The time, read anew: handlers have run since the call's now_ns. */
+    uint64_t (*clock)(gate__conn *conn);
     /* The pending request is off the connection: if `answered` is set it is done with (its answer
      * is on its way, or can't be sent any more), else its answer will find nobody. */
     void (*leave)(gate__conn *conn, gate__pending *pending);
@@ -83,7 +85,7 @@ struct gate__conn {
     gate__pending *pending;
     gate__pending *pending_tail;
     size_t held; /* bytes of answers that wait for earlier ones */
-    uint64_t now_ns; /* of the call under way */
+    uint64_t now_ns; /* of the call under way, or as read since */
     uint64_t read_deadline;
     uint64_t linger_deadline;
     uint64_t drain_deadline;
@@ -117,8 +119,8 @@ void gate__conn_fin(gate__conn *conn, uint64_t now_ns);
 /* The socket failed, or the owner gives up: nothing more is sent. */
 void gate__conn_abort(gate__conn *conn, gate_reason reason);
 /* The server stops: one that waits for its next request ends, any other when it has been answered,
- * or at the deadline. */
-void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns);
+ * or at the deadline. flushed: the peer's side has all that was sent. */
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, int flushed, uint64_t now_ns);
 /* Time has come to gate__conn_deadline(). Does nothing before that. */
 void gate__conn_expire(gate__conn *conn, uint64_t now_ns);
 

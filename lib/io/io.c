@@ -26,6 +26,28 @@ static int choose(uint32_t kind, uint32_t *chosen)
     return 0;
 }
 
+#ifndef GATE_HAVE_URING
+int gate__io_uring_open(gate_io **io)
+{
+    (void)io;
+    return -ENOSYS;
+}
+#endif
+
+/* io_uring where the kernel lets us have it: it may be too old, or forbid it, or lack memory. */
+static int open_best(gate_io **io)
+{
+    int refused = gate__io_uring_open(io);
+    int rc;
+
+    if (refused == 0)
+        return 0;
+    rc = gate__io_epoll_open(io);
+    if (rc == 0)
+        (*io)->fallback = refused;
+    return rc;
+}
+
 int gate__io_open(gate_io **io, uint32_t kind)
 {
     uint32_t chosen;
@@ -35,10 +57,11 @@ int gate__io_open(gate_io **io, uint32_t kind)
         return rc;
     switch (chosen) {
     case GATE_IO_AUTO:
+        return open_best(io);
     case GATE_IO_EPOLL:
         return gate__io_epoll_open(io);
     case GATE_IO_URING:
-        return -ENOSYS;
+        return gate__io_uring_open(io);
     default:
         return -EINVAL;
     }

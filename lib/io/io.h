@@ -9,14 +9,14 @@
  * The contract, for each backend (epoll, blocking, the simulator, io_uring):
  *  1. Submitting returns nothing. Every failure arrives through the completion.
  *  2. Completions run only from run(), never inside a submit. Each op has exactly one final one;
- *     accept (and a multishot recv) have others before it, marked GATE_IO_MORE.
+ *     accept (and a recv with GATE_IO_STAY) have others before it, marked GATE_IO_MORE.
  *  3. The caller owns the op, its socket and the bytes to send until the final completion. cancel
  *     only asks: the op completes all the same, with -ECANCELED or with what it had got.
  *  4. A socket has two ops: `in` (accept, recv) and `out` (connect, send, shutdown, close); each
  *     carries one operation at a time. Close only once neither is in flight.
  *  5. recv names no buffer. On completion op->buf and the result name bytes that the backend lends
  *     until the callback returns. A result of 0 is the peer's end of input.
- *  6. Time is now(), nanoseconds on the monotonic clock, read once a turn.
+ *  6. Time is now_ns, nanoseconds on the monotonic clock: read once a turn, and by now().
  *  7. All of it from one thread at a time, but wake(), which any thread and a signal handler may
  *     call: it makes a run() that waits, or the next one, return soon.
  *  8. After the completion of a close the caller may free the socket: the backend holds nothing.
@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "core/addr.h"
+#include "core/owner.h"
 
 typedef struct gate_io gate_io;
 typedef struct gate_io_ops gate_io_ops;
@@ -44,8 +45,9 @@ enum {
 enum {
     GATE_IO_NOWAIT = 1, /* accept: complete with -EAGAIN once the queue is empty */
     GATE_IO_MOREOUT = 2, /* send: another send follows at once (MSG_MORE) */
-    GATE_IO_LAST = 4    /* send: close the descriptor if everything was sent. Never with a recv in
+    GATE_IO_LAST = 4,   /* send: close the descriptor if everything was sent. Never with a recv in
                            flight. See GATE_IO_CLOSED; without it the socket is still open */
+    GATE_IO_STAY = 8    /* recv: may stay armed and complete more than once, as accept does */
 };
 
 /* result: bytes or a descriptor, or -errno. */
@@ -119,6 +121,8 @@ struct gate_io_ops {
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
     /* Closes at once a descriptor that accept gave and no socket has taken. */
     void (*discard)(gate_io *io, int fd);
+    /* How many bytes the peer has not acknowledged yet. */
+    size_t (*unacked)(gate_io *io, const gate_sock *sock);
     /* The peer's address of a connected socket. 0, -errno. */
     int (*peer)(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
 
@@ -127,8 +131,8 @@ struct gate_io_ops {
     void (*accept)(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done);
     /* Opens sock and connects it. On failure the descriptor is closed again. */
     void (*connect)(gate_io *io, gate_sock *sock, const gate__sockaddr *addr, gate_op_done *done);
-    /* done may carry GATE_IO_MORE: still armed, nothing to submit. */
-    void (*recv)(gate_io *io, gate_sock *sock, gate_op_done *done);
+    /* With GATE_IO_STAY done may carry GATE_IO_MORE: still armed, nothing to submit. */
+    void (*recv)(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done);
     /* Completes after the first bytes that went out: a short result is not an error. */
     void (*send)(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
                  gate_op_done *done);
@@ -146,6 +150,8 @@ struct gate_io_ops {
     /* Waits until something completes or deadline_ns (UINT64_MAX: none), then runs what has
      * completed and returns 0. -errno: this loop cannot go on. */
     int (*run)(gate_io *io, uint64_t deadline_ns);
+    /* Reads the clock anew, for a callback that may have taken long: sets and returns now_ns. */
+    uint64_t (*now)(gate_io *io);
     void (*wake)(gate_io *io);
     void (*free)(gate_io *io); /* nothing may be in flight */
 };
@@ -154,11 +160,14 @@ struct gate_io_ops {
 struct gate_io {
     const gate_io_ops *ops;
     uint64_t now_ns; /* the turn's time */
+    int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
 };
 
 /* Opens the backend that `kind` (GATE_IO_... of gate.h) and the environment's GATE_IO name. */
 int gate__io_open(gate_io **io, uint32_t kind);
 
 int gate__io_epoll_open(gate_io **io);
+/* -ENOSYS, -EPERM, -EINVAL, -ENOMEM, ...: not built in, or not to be had from this kernel. */
+int gate__io_uring_open(gate_io **io);
 
 #endif

@@ -31,12 +31,12 @@ static gate__io_blocking *self_of(gate_io *io)
 
 static gate_sock *sock_of_in(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+    return GATE__OWNER(op, gate_sock, in);
 }
 
 static gate_sock *sock_of_out(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+    return GATE__OWNER(op, gate_sock, out);
 }
 
 /* ---- Time ---------------------------------------------------------------------------------- */
@@ -388,6 +388,17 @@ static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     return gate__sock_peer(sock->fd, addr);
 }
 
+static size_t unacked(gate_io *io, const gate_sock *sock)
+{
+    (void)io;
+    return gate__sock_unacked(sock->fd);
+}
+
+static uint64_t read_clock(gate_io *io)
+{
+    return io->now_ns = gate__clock_ns();
+}
+
 static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     begin_in(io, &sock->in, GATE_OP_ACCEPT, flags, done);
@@ -401,9 +412,9 @@ static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *a
     self_of(io)->addr = *addr;
 }
 
-static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    begin_in(io, &sock->in, GATE_OP_RECV, 0, done);
+    begin_in(io, &sock->in, GATE_OP_RECV, flags, done);
 }
 
 static void submit_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
@@ -459,6 +470,7 @@ static const gate_io_ops blocking_ops = {
     .listen = listen_on,
     .adopt = adopt,
     .discard = discard,
+    .unacked = unacked,
     .peer = peer_of,
     .accept = submit_accept,
     .connect = submit_connect,
@@ -470,6 +482,7 @@ static const gate_io_ops blocking_ops = {
     .resolve = submit_resolve,
     .resolve_cancel = cancel_resolve,
     .run = run,
+    .now = read_clock,
     .wake = wake,
     .free = free_loop,
 };

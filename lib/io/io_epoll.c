@@ -24,11 +24,6 @@ static struct gate__epoll *self_of(gate_io *io)
     return (struct gate__epoll *)io;
 }
 
-static gate_resolve *resolve_of(gate_op *op)
-{
-    return (gate_resolve *)((char *)op - offsetof(gate_resolve, op));
-}
-
 /* ---- The queue ----------------------------------------------------------------------------- */
 
 void gate__epoll_push(struct gate__epoll *self, gate_op *op)
@@ -39,6 +34,17 @@ void gate__epoll_push(struct gate__epoll *self, gate_op *op)
     op->next = NULL;
     *self->last = op;
     self->last = &op->next;
+}
+
+/* What a completion sends or closes goes before the requests of others: an answer does not wait for
+ * their handlers. */
+static void push_first(struct gate__epoll *self, gate_op *op)
+{
+    op->state |= OP_QUEUED;
+    op->next = self->first;
+    if (!self->first)
+        self->last = &op->next;
+    self->first = op;
 }
 
 static gate_op *pop(struct gate__epoll *self)
@@ -73,20 +79,10 @@ static void work_off(struct gate__epoll *self)
 
 static void take_lookups(struct gate__epoll *self)
 {
-    gate_op **link = &self->lookups;
+    gate_op *op;
 
-    while (*link) {
-        gate_op *op = *link;
-        int rc = gate__resolve_take(resolve_of(op));
-
-        if (rc == -EAGAIN) {
-            link = &op->next;
-            continue;
-        }
-        *link = op->next;
-        op->aux = (uint32_t)rc;
+    while ((op = gate__lookups_take(&self->lookups)))
         gate__epoll_push(self, op);
-    }
 }
 
 /* ---- Events -------------------------------------------------------------------------------- */
@@ -212,35 +208,35 @@ static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     return gate__sock_peer(sock->fd, addr);
 }
 
+static size_t unacked(gate_io *io, const gate_sock *sock)
+{
+    (void)io;
+    return gate__sock_unacked(sock->fd);
+}
+
+static uint64_t read_clock(gate_io *io)
+{
+    return io->now_ns = gate__clock_ns();
+}
+
 static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     begin(&sock->in, GATE_OP_ACCEPT, flags, done);
     gate__epoll_push(self_of(io), &sock->in);
 }
 
-static int start_connect(gate_sock *sock, const gate__sockaddr *addr)
-{
-    int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
-
-    sock->fd = fd < 0 ? -1 : fd;
-    sock->state = 0;
-    if (fd < 0)
-        return fd;
-    gate__sock_nodelay(fd, addr->u.any.sa_family);
-    return connect(fd, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
-}
-
 static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
                            gate_op_done *done)
 {
     begin(&sock->out, GATE_OP_CONNECT, 0, done);
-    sock->out.aux = (uint32_t)start_connect(sock, addr);
+    sock->state = 0;
+    sock->out.aux = (uint32_t)gate__sock_start_connect(&sock->fd, addr);
     gate__epoll_push(self_of(io), &sock->out);
 }
 
-static void submit_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    begin(&sock->in, GATE_OP_RECV, 0, done);
+    begin(&sock->in, GATE_OP_RECV, flags, done);
     if (!(sock->state & SOCK_IN_BLOCKED) || !(sock->state & SOCK_WATCH_IN))
         gate__epoll_push(self_of(io), &sock->in);
 }
@@ -252,20 +248,20 @@ static void submit_send(gate_io *io, gate_sock *sock, const void *buf, size_t le
     sock->out.buf = buf;
     sock->out.len = len;
     if (!(sock->state & SOCK_OUT_BLOCKED))
-        gate__epoll_push(self_of(io), &sock->out);
+        push_first(self_of(io), &sock->out);
 }
 
 static void submit_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
     begin(&sock->out, GATE_OP_SHUTDOWN, 0, done);
-    gate__epoll_push(self_of(io), &sock->out);
+    push_first(self_of(io), &sock->out);
 }
 
 static void submit_close(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
     assert(!gate__op_busy(&sock->in));
     begin(&sock->out, GATE_OP_CLOSE, 0, done);
-    gate__epoll_push(self_of(io), &sock->out);
+    push_first(self_of(io), &sock->out);
 }
 
 /* Shutdown and close end by themselves. */
@@ -292,12 +288,9 @@ static void submit_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *don
     int rc;
 
     begin(op, GATE_OP_RESOLVE, 0, done);
-    rc = gate__resolve_start(resolve, notify_loop, io);
-    if (rc == 1) {
-        op->next = self->lookups;
-        self->lookups = op;
+    rc = gate__lookups_add(&self->lookups, resolve, notify_loop, io);
+    if (rc == 1)
         return;
-    }
     op->aux = (uint32_t)rc;
     gate__epoll_push(self, op);
 }
@@ -305,14 +298,9 @@ static void submit_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *don
 static void cancel_resolve(gate_io *io, gate_resolve *resolve)
 {
     struct gate__epoll *self = self_of(io);
-    gate_op **link = &self->lookups;
 
-    while (*link && *link != &resolve->op)
-        link = &(*link)->next;
-    if (!*link)
+    if (!gate__lookups_remove(&self->lookups, resolve))
         return;
-    *link = resolve->op.next;
-    gate__resolve_abandon(resolve);
     resolve->op.aux = (uint32_t)-ECANCELED;
     gate__epoll_push(self, &resolve->op);
 }
@@ -336,6 +324,7 @@ static const gate_io_ops epoll_ops = {
     .listen = listen_on,
     .adopt = adopt,
     .discard = discard,
+    .unacked = unacked,
     .peer = peer_of,
     .accept = submit_accept,
     .connect = submit_connect,
@@ -347,6 +336,7 @@ static const gate_io_ops epoll_ops = {
     .resolve = submit_resolve,
     .resolve_cancel = cancel_resolve,
     .run = run,
+    .now = read_clock,
     .wake = wake,
     .free = free_loop,
 };

@@ -18,12 +18,12 @@ enum {
 
 static gate_sock *sock_of_in(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, in));
+    return GATE__OWNER(op, gate_sock, in);
 }
 
 static gate_sock *sock_of_out(gate_op *op)
 {
-    return (gate_sock *)((char *)op - offsetof(gate_sock, out));
+    return GATE__OWNER(op, gate_sock, out);
 }
 
 /* The last thing that is done for an op: the callback may free it, or submit it again. */
@@ -226,10 +226,12 @@ static void wait_out(struct gate__epoll *self, gate_sock *sock)
         complete(self, &sock->out, rc, 0);
 }
 
+/* The last bytes wait for the end of our side, so that both leave in one segment: see
+ * gate__sock_send_last. */
 static void try_send(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->out;
-    int flags = MSG_NOSIGNAL | (op->flags & GATE_IO_MOREOUT ? MSG_MORE : 0);
+    int flags = MSG_NOSIGNAL | (op->flags & (GATE_IO_MOREOUT | GATE_IO_LAST) ? MSG_MORE : 0);
     ssize_t sent = send(sock->fd, op->buf, send_len(op), flags);
 
     if (sent < 0 && errno == EAGAIN) {
@@ -244,23 +246,9 @@ static void try_send(struct gate__epoll *self, gate_sock *sock)
         complete(self, op, (int)sent, 0);
         return;
     }
+    shutdown(sock->fd, SHUT_WR);
     close_sock(self, sock);
     complete(self, op, (int)sent, GATE_IO_CLOSED);
-}
-
-static int finish_connect(gate_sock *sock)
-{
-    gate__sockaddr peer;
-    socklen_t len = sizeof(int);
-    int error = 0;
-    int rc;
-
-    if (getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        return -errno;
-    if (error)
-        return -error;
-    rc = gate__sock_peer(sock->fd, &peer);
-    return rc < 0 ? rc : gate__sock_connected(sock->fd, &peer);
 }
 
 static void end_connect(struct gate__epoll *self, gate_sock *sock, int result)
@@ -276,7 +264,7 @@ static void try_connect(struct gate__epoll *self, gate_sock *sock)
     int rc = (int)sock->out.aux;
 
     if (rc == 0 && !(sock->state & SOCK_OUT_BLOCKED))
-        rc = finish_connect(sock);
+        rc = gate__sock_finish_connect(sock->fd);
     else if (rc == -EINPROGRESS) {
         sock->out.aux = 0;
         sock->state |= SOCK_IN_BLOCKED | SOCK_OUT_BLOCKED;

@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -253,4 +254,51 @@ void gate__resolve_abandon(gate_resolve *resolve)
     job->notify = NULL;
     resolve->job = NULL;
     leave(job);
+}
+
+/* ---- The look-ups of a loop ---------------------------------------------------------------- */
+
+static gate_resolve *resolve_of(gate_op *op)
+{
+    return GATE__OWNER(op, gate_resolve, op);
+}
+
+int gate__lookups_add(gate_op **list, gate_resolve *resolve, gate__resolve_notify *notify,
+                      void *arg)
+{
+    int rc = gate__resolve_start(resolve, notify, arg);
+
+    if (rc != 1)
+        return rc;
+    resolve->op.next = *list;
+    *list = &resolve->op;
+    return 1;
+}
+
+gate_op *gate__lookups_take(gate_op **list)
+{
+    for (gate_op **link = list; *link; link = &(*link)->next) {
+        gate_op *op = *link;
+        int rc = gate__resolve_take(resolve_of(op));
+
+        if (rc == -EAGAIN)
+            continue;
+        *link = op->next;
+        op->aux = (uint32_t)rc;
+        return op;
+    }
+    return NULL;
+}
+
+int gate__lookups_remove(gate_op **list, gate_resolve *resolve)
+{
+    gate_op **link = list;
+
+    while (*link && *link != &resolve->op)
+        link = &(*link)->next;
+    if (!*link)
+        return 0;
+    *link = resolve->op.next;
+    gate__resolve_abandon(resolve);
+    return 1;
 }

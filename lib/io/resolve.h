@@ -28,6 +28,14 @@ void gate__resolve_wait(gate_resolve *resolve, uint64_t deadline_ns);
 /* Gives up a look-up that is under way. */
 void gate__resolve_abandon(gate_resolve *resolve);
 
+/* As gate__resolve_start; a look-up that is under way is put on the loop's list of them. */
+int gate__lookups_add(gate_op **list, gate_resolve *resolve, gate__resolve_notify *notify,
+                      void *arg);
+/* Takes one that is over off the list, its code in aux; NULL: none is. */
+gate_op *gate__lookups_take(gate_op **list);
+/* Gives up one and takes it off the list. 0: it was not there. */
+int gate__lookups_remove(gate_op **list, gate_resolve *resolve);
+
 /* Looks up the first address and blocks as long as that takes. 0, GATE_ENAME, GATE_ENAMELATER,
  * -ENOMEM, -EINVAL, -ENAMETOOLONG. */
 int gate__resolve_now(const char *host, uint16_t port, gate__sockaddr *addr);

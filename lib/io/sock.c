@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,6 +65,13 @@ static int local_address(int fd, gate__sockaddr *addr)
     return getsockname(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
 }
 
+size_t gate__sock_unacked(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+}
+
 int gate__sock_peer(int fd, gate__sockaddr *addr)
 {
     addr->len = sizeof addr->u;
@@ -83,6 +92,8 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
 {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 
+    if (rc == 0) /* inherited on accept: urgent data would end a read before the queue does */
+        rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY,
                         !IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr));
@@ -293,6 +304,54 @@ int gate__sock_connect_code(const gate__sockaddr *addr, int error)
     reachable = connect(fd, &addr->u.any, addr->len) == 0;
     close(fd);
     return reachable ? GATE_EPORTS : -error;
+}
+
+int gate__sock_start_connect(int *fd, const gate__sockaddr *addr)
+{
+    int opened = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
+
+    *fd = opened < 0 ? -1 : opened;
+    if (opened < 0)
+        return opened;
+    gate__sock_nodelay(opened, addr->u.any.sa_family);
+    return connect(opened, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
+}
+
+int gate__sock_finish_connect(int fd)
+{
+    gate__sockaddr peer;
+    socklen_t len = sizeof(int);
+    int error = 0;
+    int rc;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        return -errno;
+    if (error)
+        return -error;
+    rc = gate__sock_peer(fd, &peer);
+    return rc < 0 ? rc : gate__sock_connected(fd, &peer);
+}
+
+/* ---- The end of a connection --------------------------------------------------------------- */
+
+/* The bytes wait for what comes next (MSG_MORE), and that is the end of our side. Closing alone
+ * would also send them, but where the peer has sent more meanwhile it throws them away. */
+int gate__sock_send_last(int *fd, const void *buf, size_t len)
+{
+    ssize_t sent = send(*fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+
+    if (sent < 0)
+        return -errno;
+    if ((size_t)sent == len)
+        gate__sock_finish(fd);
+    return (int)sent;
+}
+
+void gate__sock_finish(int *fd)
+{
+    shutdown(*fd, SHUT_WR);
+    close(*fd);
+    *fd = -1;
 }
 
 int gate__sock_dup(int fd)

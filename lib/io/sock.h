@@ -5,6 +5,7 @@
 /* What the backends ask of the kernel about sockets, and the clock. Plain calls that return at
  * once: 0 (or what they say) or a negative code. */
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,8 +31,26 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags);
  * fills in its address. On an error fd is as it was. -EBADF, -ENOTSOCK, -EINVAL. */
 int gate__sock_adopt(int fd, gate__sockaddr *addr);
 
+/* Opens a nonblocking socket and starts connecting it. 0, -EINPROGRESS, or the code of a failure;
+ * *fd is then still to be closed, or -1. */
+int gate__sock_start_connect(int *fd, const gate__sockaddr *addr);
+
+/* What became of it, once the socket can be written to: 0 or a code. */
+int gate__sock_finish_connect(int fd);
+
+/* Sends a connection's last bytes. If all of them go out, our side is ended in the same segment and
+ * the descriptor closed (*fd is -1). The number of bytes, or -errno. */
+int gate__sock_send_last(int *fd, const void *buf, size_t len);
+
+/* Ends our side, then closes: input that nobody will read then costs the peer nothing that was
+ * sent before. */
+void gate__sock_finish(int *fd);
+
 /* Another CLOEXEC descriptor of the same socket, or -errno. */
 int gate__sock_dup(int fd);
+
+/* Bytes that were sent and the other side has not acknowledged; 0 where that is not known. */
+size_t gate__sock_unacked(int fd);
 
 /* The address of the other side. 0, -errno. */
 int gate__sock_peer(int fd, gate__sockaddr *addr);

@@ -44,6 +44,8 @@ static void deliver(gate__conn *conn, const uint8_t *body, size_t len)
     snprintf(r->seen + used, sizeof r->seen - used, " %.*s", (int)len, (const char *)body);
     gate__pending *slot = &r->slots[r->slot_count];
     int kind = len ? body[0] : 0;
+    if (kind == 'z')
+        r->now += 6 * S;
     if (kind == 'd') {
         *slot = (gate__pending){0};
         gate__conn_hold(conn, slot);
@@ -62,6 +64,11 @@ static void leave(gate__conn *conn, gate__pending *pending)
         r->left_answered++;
     else
         r->left_gone++;
+}
+
+static uint64_t read_clock(gate__conn *conn)
+{
+    return of(conn)->now;
 }
 
 void rig_open(rig *r, const gate_codec *codec)
@@ -84,6 +91,7 @@ void rig_open(rig *r, const gate_codec *codec)
         .pool = &r->pool,
         .metrics = &r->metrics,
         .deliver = deliver,
+        .clock = read_clock,
         .leave = leave,
     };
     gate__conn_init(&r->conn, &r->config, r->now);
@@ -163,6 +171,15 @@ void rig_assert_sent(const rig *r, const char *bytes)
 {
     assert_int_equal(r->sent_len, strlen(bytes));
     assert_memory_equal(r->sent, bytes, r->sent_len);
+}
+
+void rig_assert_ends(rig *r, gate_reason reason)
+{
+    assert_int_equal(r->conn.phase, GATE__FLUSHING);
+    rig_flush(r);
+    assert_int_equal(r->conn.phase, GATE__LINGERING);
+    rig_eof(r);
+    rig_assert_closed(r, reason);
 }
 
 void rig_assert_closed(const rig *r, gate_reason reason)

@@ -5,7 +5,8 @@
 /*
  * One connection on a bench: bytes go in as strings, what it delivers and sends is kept, and the
  * clock stands still until the test moves it. A request's first letter says what its handler does:
- * 'd' defers it, 'x' rejects with the request as the answer, anything else is echoed.
+ * 'd' defers it, 'x' rejects with the request as the answer, 'z' takes 6 s to echo it, anything
+ * else is echoed.
  */
 
 #include <setjmp.h>
@@ -57,6 +58,8 @@ void rig_pass(rig *r, uint64_t ns);
 
 void rig_assert_seen(const rig *r, const char *bodies);
 void rig_assert_sent(const rig *r, const char *bytes);
+/* Ends behind what it has sent, waits for the peer's end, and is closed by that. */
+void rig_assert_ends(rig *r, gate_reason reason);
 void rig_assert_closed(const rig *r, gate_reason reason);
 /* In nanoseconds from now; NEVER. */
 void rig_assert_deadline(const rig *r, uint64_t from_now);

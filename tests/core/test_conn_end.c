@@ -170,8 +170,8 @@ static void test_a_codec_that_returns_nonsense_at_the_end_is_refused(void **stat
 }
 
 /* Takes three bytes at a time, and the rest at the end. */
-static int decode_threes(const gate_codec *codec, const uint8_t *input, size_t len,
-                         size_t body_max, int eof, gate_frame *frame)
+static int decode_threes(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,
+                         int eof, gate_frame *frame)
 {
     (void)codec, (void)input, (void)body_max;
     if (len < 3 && !eof)

@@ -12,6 +12,7 @@ import unittest
 EXAMPLES = os.environ["GATE_EXAMPLES"]
 SOURCE = os.environ["GATE_SOURCE"]
 BUILD = os.environ["GATE_BUILD"]
+LIBS = os.environ.get("GATE_LIBS", "").split()
 SANITIZE = os.environ.get("GATE_SANITIZE", "")
 
 
@@ -31,7 +32,7 @@ def build(name, port, folder):
     flags = ["-fsanitize=" + SANITIZE] if SANITIZE else []
     subprocess.run([os.environ.get("CC", "cc"), "-std=c11", "-Wall", "-Wextra", "-Werror", *flags,
                     "-I", os.path.join(SOURCE, "include"), path + ".c", "-o", path,
-                    os.path.join(BUILD, "libgate.a"), "-pthread"], check=True)
+                    os.path.join(BUILD, "libgate.a"), "-pthread", *LIBS], check=True)
     return path
 
 

@@ -37,7 +37,7 @@ struct end {
     size_t accepted_count;
 };
 
-/* The backend that a test runs over: "epoll" or "blocking" (the test's initial state). */
+/* The backend that a test runs over: "epoll", "io_uring" or "blocking" (its initial state). */
 struct loop {
     gate_io *io;
     struct end *ends[2];
@@ -52,7 +52,12 @@ struct loop {
         backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend \
     }
 
-#define OVER_BOTH(test) OVER("epoll", test), OVER("blocking", test)
+#define OVER_LOOPS(test) OVER("epoll", test), OVER("io_uring", test)
+#define OVER_ALL(test) OVER_LOOPS(test), OVER("blocking", test)
+
+/* Runs tests made with OVER: those over io_uring only where this machine has it. */
+#define RUN_OVER(tests) run_over(tests, sizeof(tests) / sizeof *(tests))
+int run_over(const struct CMUnitTest *tests, size_t count);
 
 int loop_setup(void **state);
 int loop_teardown(void **state);

@@ -235,19 +235,19 @@ static void test_resolve_cancelled_does_not_wait_for_the_answer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        OVER_BOTH(test_connect_reaches_listener),
-        OVER_BOTH(test_connect_reaches_ipv6_listener),
-        OVER_BOTH(test_connect_reaches_abstract_unix_listener),
-        OVER_BOTH(test_connect_refused_closes_descriptor),
-        OVER_BOTH(test_connect_address_is_not_needed_after_submit),
-        OVER_BOTH(test_connect_stays_in_flight_at_deadline_and_can_be_cancelled),
-        OVER_BOTH(test_connect_goes_on_after_deadline),
-        OVER_BOTH(test_connect_to_itself_is_told),
-        OVER_BOTH(test_connect_without_free_port_is_told),
-        OVER_BOTH(test_resolve_of_a_number_asks_nobody),
-        OVER_BOTH(test_resolve_gives_all_addresses),
-        OVER_BOTH(test_resolve_cancelled_does_not_wait_for_the_answer),
+        OVER_ALL(test_connect_reaches_listener),
+        OVER_ALL(test_connect_reaches_ipv6_listener),
+        OVER_ALL(test_connect_reaches_abstract_unix_listener),
+        OVER_ALL(test_connect_refused_closes_descriptor),
+        OVER_ALL(test_connect_address_is_not_needed_after_submit),
+        OVER_ALL(test_connect_stays_in_flight_at_deadline_and_can_be_cancelled),
+        OVER_ALL(test_connect_goes_on_after_deadline),
+        OVER_ALL(test_connect_to_itself_is_told),
+        OVER_ALL(test_connect_without_free_port_is_told),
+        OVER_ALL(test_resolve_of_a_number_asks_nobody),
+        OVER_ALL(test_resolve_gives_all_addresses),
+        OVER_ALL(test_resolve_cancelled_does_not_wait_for_the_answer),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_OVER(tests);
 }

@@ -21,16 +21,16 @@
 #include <stdatomic.h>
 
 /* Waits for something that is bound to happen; fails the test after much too long. */
-#define NET_UNTIL(condition)                                                                       \
-    do {                                                                                           \
-        for (int net_tries = 0; !(condition); net_tries++)                                         \
-            if (!net_nap(net_tries))                                                               \
-                fail_msg("waited in vain for " #condition);                                        \
+#define NET_UNTIL(condition)                                \
+    do {                                                    \
+        for (int net_tries = 0; !(condition); net_tries++)  \
+            if (!net_nap(net_tries))                        \
+                fail_msg("waited in vain for " #condition); \
     } while (0)
 
-#define NET_TEST(test)                                                                             \
-    {                                                                                              \
-        #test, test, net_setup, net_teardown, NULL                                                 \
+#define NET_TEST(test)                             \
+    {                                              \
+#test, test, net_setup, net_teardown, NULL \
     }
 
 int net_setup(void **state);

@@ -69,8 +69,8 @@ static void write_in_pieces(int fd, const stream *all)
 static void test_pipelined_requests_in_any_pieces_are_answered_in_order(void **state)
 {
     (void)state;
-    static const char *const names[] = {"line",  "varint", "netstring", "u8",       "u16",
-                                        "u32",   "u16le",  "u32le",     "fixed:33", "delimiter:--"};
+    static const char *const names[] = {"line", "varint", "netstring", "u8",       "u16",
+                                        "u32",  "u16le",  "u32le",     "fixed:33", "delimiter:--"};
     static stream sent, got;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         gate_codec codec;

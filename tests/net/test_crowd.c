@@ -6,6 +6,8 @@
 #include "net.h"
 
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -161,6 +163,7 @@ typedef struct roll {
     pthread_mutex_t lock;
     pthread_t threads[64];
     int seen;
+    int deaf; /* those that block signals */
 } roll;
 
 static void sign(gate_request *req, const void *body, size_t len, void *user)
@@ -170,8 +173,12 @@ static void sign(gate_request *req, const void *body, size_t len, void *user)
     int known = 0;
     for (int i = 0; i < r->seen; i++)
         known |= pthread_equal(r->threads[i], pthread_self()) != 0;
-    if (!known)
+    if (!known) {
+        sigset_t blocked;
+        pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+        r->deaf += sigismember(&blocked, SIGUSR1);
         r->threads[r->seen++] = pthread_self();
+    }
     pthread_mutex_unlock(&r->lock);
     gate_reply(req, body, len);
 }
@@ -198,6 +205,7 @@ static void test_workers_share_the_connections_and_the_sums_are_right(void **sta
     assert_int_equal(stats.bytes_in, 400);
     assert_int_equal(stats.bytes_out, 400);
     assert_int_equal(r.seen, 4); /* missing one is a matter of (3/4)^400 */
+    assert_int_equal(r.deaf, 3); /* signals are for the program's own threads */
     for (int i = 0; i < 20; i++)
         net_close(open[i]);
     NET_UNTIL(net_stats(s).closed[GATE_CLOSE_PEER] == 20);
@@ -218,12 +226,15 @@ static void stop_starved(int number)
 /* The child: says its port, and when it was stopped how many pauses it counted. */
 static void serve_starved(int out)
 {
-    const struct rlimit few = {.rlim_cur = 64, .rlim_max = 64};
+    struct rlimit few;
     gate_options options = net_options(net_echo, NULL);
     gate_stats stats = {.size = sizeof stats};
     options.timeout_ms = 60000;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGTERM, stop_starved);
+    if (getrlimit(RLIMIT_NOFILE, &few))
+        _exit(1);
+    few.rlim_cur = 64;
     if (setrlimit(RLIMIT_NOFILE, &few) || gate_server_open(&starved, &options) ||
         gate_server_listen(starved, "127.0.0.1", 0, 0))
         _exit(1);
@@ -250,6 +261,9 @@ static void test_without_descriptors_the_server_waits_and_then_serves_all(void *
     int ends[2], status;
     uint64_t port, pauses;
     clockid_t clock;
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload && strstr(preload, "vgpreload"))
+        skip(); /* valgrind plays the limit by closing what the kernel has accepted */
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
     if (!child)

@@ -215,6 +215,84 @@ static void test_an_answer_to_a_peer_that_has_gone_says_so(void **state)
     net_stop(s);
 }
 
+/* ---- Two threads, one request ---- */
+
+/* Each waits for the other without sleeping, so that they meet. */
+typedef struct race {
+    shelf kept;
+    atomic_int round;
+    atomic_int done;
+    int won;
+} race;
+
+static int answer_lent(race *r, int i)
+{
+    return gate_reply_borrowed(r->kept.kept[i], "x", 1, note_release, &r->kept);
+}
+
+static void *answer_too(void *arg)
+{
+    race *r = arg;
+    for (int i = 0; i < KEPT_MAX; i++) {
+        while (r->round == i)
+            ;
+        r->won = answer_lent(r, i) == 0;
+        r->done++;
+    }
+    return NULL;
+}
+
+static void test_of_two_answers_at_the_same_time_one_counts(void **state)
+{
+    (void)state;
+    race r = {0};
+    pthread_t other;
+    net_server *s = start_keeping(&r.kept, gate_codec_line());
+    int fd = net_connect(s->port);
+    assert_int_equal(pthread_create(&other, NULL, answer_too, &r), 0);
+    for (int i = 0; i < KEPT_MAX; i++) {
+        net_put(fd, "k\n");
+        NET_UNTIL(r.kept.count == i + 1);
+        r.round = i + 1;
+        int rc = answer_lent(&r, i);
+        NET_UNTIL(r.done == i + 1);
+        assert_int_equal(rc, r.won ? -EALREADY : 0);
+        net_expect(fd, "x\n");
+    }
+    pthread_join(other, NULL);
+    net_close(fd);
+    net_stop(s);
+    assert_int_equal(r.kept.released, KEPT_MAX);
+}
+
+static void lend_nothing(gate_request *req, const void *body, size_t len, void *user)
+{
+    (void)body, (void)len;
+    gate_reply_borrowed(req, "", 0, note_release, user);
+}
+
+static void test_lent_bytes_that_are_none_are_given_back_as_well(void **state)
+{
+    (void)state;
+    shelf at_once = {0}, later = {0};
+    gate_options options = net_options(lend_nothing, gate_codec_line());
+    options.user = &at_once;
+    net_server *s = net_start(&options), *keeping = start_keeping(&later, gate_codec_line());
+    int fd = net_connect(s->port), kept = net_connect(keeping->port);
+    net_put(fd, "1\n");
+    net_expect(fd, "\n");
+    net_put(kept, "k\n");
+    NET_UNTIL(later.count == 1);
+    assert_int_equal(gate_reply_borrowed(later.kept[0], NULL, 0, note_release, &later), 0);
+    net_expect(kept, "\n");
+    net_close(fd);
+    net_close(kept);
+    net_stop(s);
+    net_stop(keeping);
+    assert_int_equal(at_once.released, 1);
+    assert_int_equal(later.released, 1);
+}
+
 /* A close that stands behind the requests ends them no sooner than their answers. */
 static void test_a_peer_that_closed_in_good_order_is_still_answered(void **state)
 {
@@ -394,6 +472,8 @@ int main(void)
         NET_TEST(test_threads_answer_and_the_order_stays),
         NET_TEST(test_a_second_answer_is_refused_also_long_after),
         NET_TEST(test_an_answer_to_a_peer_that_has_gone_says_so),
+        NET_TEST(test_of_two_answers_at_the_same_time_one_counts),
+        NET_TEST(test_lent_bytes_that_are_none_are_given_back_as_well),
         NET_TEST(test_a_peer_that_closed_in_good_order_is_still_answered),
         NET_TEST(test_a_request_that_nobody_answers_times_out),
         NET_TEST(test_a_server_closes_over_answers_that_nobody_took),

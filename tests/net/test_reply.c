@@ -153,8 +153,8 @@ static size_t stuff(int fd, const char *request, const net_server *s)
     uint64_t last = net_now_ms();
     while (net_now_ms() - last < 200) {
         uint64_t took = net_stats(s).bytes_in;
-        ssize_t part = send(fd, request + sent % len, len - sent % len,
-                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t part =
+            send(fd, request + sent % len, len - sent % len, MSG_DONTWAIT | MSG_NOSIGNAL);
         assert_true(part > 0 || errno == EAGAIN);
         if (part > 0)
             sent += (size_t)part;
@@ -227,6 +227,22 @@ static void test_a_rejection_arrives_though_the_peer_sends_on(void **state)
     net_stop(framed);
 }
 
+static void test_what_is_left_unread_does_not_reset_the_connection(void **state)
+{
+    (void)state;
+    static const char zeros[100000];
+    gate_options options = net_options(reject, NULL);
+    net_server *s = net_start(&options);
+    for (int i = 0; i < 20; i++) {
+        int fd = net_connect(s->port);
+        net_write(fd, zeros, sizeof zeros);
+        net_expect(fd, "please go out!");
+        net_expect_end(fd);
+        net_close(fd);
+    }
+    net_stop(s);
+}
+
 static void test_a_rejected_peer_that_waits_sees_the_end_and_no_reset(void **state)
 {
     (void)state;
@@ -277,6 +293,7 @@ int main(void)
         NET_TEST(test_a_reader_that_drips_does_not_extend_the_write_deadline),
         NET_TEST(test_a_peer_that_never_reads_is_not_read_any_more),
         NET_TEST(test_a_rejection_arrives_though_the_peer_sends_on),
+        NET_TEST(test_what_is_left_unread_does_not_reset_the_connection),
         NET_TEST(test_a_rejected_peer_that_waits_sees_the_end_and_no_reset),
         NET_TEST(test_a_half_closed_peer_is_answered),
     };

@@ -95,14 +95,19 @@ static void stop_under_load(ledger *book, uint32_t workers,
                             void (*stop)(net_server *s, ledger *book))
 {
     caller callers[CLIENTS];
+    sigset_t signals, before;
     gate_options options = net_options(enter, gate_codec_line());
     options.user = book;
     options.workers = workers;
     net_server *s = net_start(&options);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM); /* would interrupt the clients' calls */
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
     for (int i = 0; i < CLIENTS; i++) {
         callers[i] = (caller){.book = book, .client = i, .fd = net_connect(s->port)};
         assert_int_equal(pthread_create(&book->threads[i], NULL, talk, &callers[i]), 0);
     }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     NET_UNTIL(book->total >= ENOUGH);
     stop(s, book);
     net_join(s);

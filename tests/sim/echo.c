@@ -57,7 +57,7 @@ void echo_sent(gate_io *io, gate_op *op, int result, unsigned flags)
     if (one->off < one->len) {
         io->ops->send(io, &one->sock, one->bytes + one->off, one->len - one->off, 0, echo_sent);
     } else {
-        io->ops->recv(io, &one->sock, echo_recv);
+        io->ops->recv(io, &one->sock, GATE_IO_STAY, echo_recv);
     }
 }
 
@@ -93,7 +93,7 @@ void echo_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     all->links[all->count++] = one;
     one->echo = all;
     gate__sock_init(&one->sock, result);
-    io->ops->recv(io, &one->sock, echo_recv);
+    io->ops->recv(io, &one->sock, GATE_IO_STAY, echo_recv);
 }
 
 static void on_listener_closed(gate_io *io, gate_op *op, int result, unsigned flags)

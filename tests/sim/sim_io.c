@@ -176,6 +176,21 @@ static int do_peer(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     return 0;
 }
 
+static size_t do_unacked(gate_io *io, const gate_sock *sock)
+{
+    const sim__slot *slot = sim__fd_slot(self(io)->world, sock->fd);
+
+    if (slot == NULL || slot->conn == NULL) {
+        return 0;
+    }
+    return slot->conn->flow[slot->side].len - slot->conn->flow[slot->side].seen;
+}
+
+static uint64_t do_now(gate_io *io)
+{
+    return io->now_ns = self(io)->world->now_ns;
+}
+
 /* ---- Operations ---------------------------------------------------------------------------- */
 
 static void do_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
@@ -218,9 +233,13 @@ static void do_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
     rec->result = fault;
 }
 
-static void do_recv(gate_io *io, gate_sock *sock, gate_op_done *done)
+static void do_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
-    submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
+    sim__rec *rec = submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
+
+    if (rec != NULL) {
+        sock->in.flags = (uint16_t)flags;
+    }
 }
 
 static void do_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
@@ -371,6 +390,7 @@ static const gate_io_ops sim_ops = {
     .listen = do_listen,
     .adopt = do_adopt,
     .discard = do_discard,
+    .unacked = do_unacked,
     .peer = do_peer,
     .accept = do_accept,
     .connect = do_connect,
@@ -382,6 +402,7 @@ static const gate_io_ops sim_ops = {
     .resolve = do_resolve,
     .resolve_cancel = do_resolve_cancel,
     .run = sim__run,
+    .now = do_now,
     .wake = do_wake,
     .free = do_free,
 };

@@ -191,7 +191,7 @@ static void lend(sim__io *io, sim__rec *rec, sim__conn *conn, int side)
     if (flags == 0 && sim__chance(world, SIM_FULL, world->knobs.full_pct)) {
         flags = GATE_IO_FULL;
     }
-    if (world->knobs.recv_multishot &&
+    if (world->knobs.recv_multishot && (rec->op->flags & GATE_IO_STAY) &&
         (rec->cancelled ||
          !sim__chance(world, SIM_MULTISHOT_END, world->knobs.multishot_end_pct))) {
         flags |= GATE_IO_MORE;

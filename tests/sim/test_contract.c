@@ -20,7 +20,7 @@ typedef struct breach {
 
 static void recv_twice(echo *all, echo_link *one)
 {
-    all->io->ops->recv(all->io, &one->sock, echo_recv);
+    all->io->ops->recv(all->io, &one->sock, GATE_IO_STAY, echo_recv);
 }
 
 static void close_while_reading(echo *all, echo_link *one)
@@ -45,7 +45,7 @@ static void use_closed(echo *all, echo_link *one)
 {
     all->io->ops->cancel(all->io, &one->sock, &one->sock.in);
     echo_run(all, SIM_MS);
-    all->io->ops->recv(all->io, &one->sock, echo_recv);
+    all->io->ops->recv(all->io, &one->sock, GATE_IO_STAY, echo_recv);
 }
 
 static void overwrite_op(echo *all, echo_link *one)

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/io_uring.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+
+enum { ACCEPT_MAX = 64 }; /* connections taken before others have their turn */
+
+static struct gate__uring *self_of(gate_io *io)
+{
+    return (struct gate__uring *)io;
+}
+
+static gate_sock *sock_of_in(gate_op *op)
+{
+    return GATE__OWNER(op, gate_sock, in);
+}
+
+static gate_sock *sock_of_out(gate_op *op)
+{
+    return GATE__OWNER(op, gate_sock, out);
+}
+
+/* ---- Lists --------------------------------------------------------------------------------- */
+
+void gate__op_list_push(gate__op_list *list, gate_op *op)
+{
+    op->next = NULL;
+    *list->last = op;
+    list->last = &op->next;
+}
+
+gate_op *gate__op_list_pop(gate__op_list *list)
+{
+    gate_op *op = list->first;
+
+    list->first = op->next;
+    if (!list->first)
+        list->last = &list->first;
+    return op;
+}
+
+/* Ops leave in about the order in which they came, so the way is short. */
+static void unlist(gate__op_list *list, gate_op *op)
+{
+    gate_op **link = &list->first;
+
+    while (*link != op)
+        link = &(*link)->next;
+    *link = op->next;
+    if (!op->next)
+        list->last = link;
+}
+
+/* ---- Beginning and ending ------------------------------------------------------------------ */
+
+void gate__uring_begin(gate_op *op, uint8_t kind, unsigned flags, gate_op_done *done)
+{
+    assert(!gate__op_busy(op));
+    op->kind = kind;
+    op->state = 0;
+    op->flags = (uint16_t)flags;
+    op->done = done;
+}
+
+void gate__uring_end(struct gate__uring *self, gate_op *op, int result, unsigned flags)
+{
+    op->state |= OP_RESULT;
+    op->aux = (uint32_t)result;
+    op->flags = (uint16_t)flags;
+    gate__uring_push(self, op);
+}
+
+/* The last thing that is done for an op: the callback may free it, or submit it again. */
+static void complete(struct gate__uring *self, gate_op *op, int result, unsigned flags)
+{
+    op->kind = GATE_OP_NONE;
+    op->done(&self->io, op, result, flags);
+}
+
+/* The kernel has nothing to do with the op any more. */
+static void leave_ring(struct gate__uring *self, gate_op *op)
+{
+    op->state &= (uint8_t)~OP_KERNEL;
+    if (op->state & OP_CANCELLED)
+        unlist(&self->cancel, op);
+}
+
+/* ---- Into the ring ------------------------------------------------------------------------- */
+
+/* A result is an int, and so may be what one call takes. */
+static unsigned send_len(const gate_op *op)
+{
+    return op->len < INT_MAX ? (unsigned)op->len : INT_MAX;
+}
+
+static void prepare_recv(struct io_uring_sqe *sqe, gate_op *op)
+{
+    io_uring_prep_recv(sqe, sock_of_in(op)->fd, NULL, 0, 0);
+    if (op->flags & GATE_IO_STAY)
+        sqe->ioprio = IORING_RECV_MULTISHOT;
+    sqe->flags = IOSQE_BUFFER_SELECT;
+}
+
+static void prepare_send(struct io_uring_sqe *sqe, gate_op *op)
+{
+    io_uring_prep_send(sqe, sock_of_out(op)->fd, op->buf, send_len(op),
+                       MSG_NOSIGNAL | (op->flags & GATE_IO_MOREOUT ? MSG_MORE : 0));
+}
+
+static void issue(struct gate__uring *self, gate_op *op)
+{
+    struct io_uring_sqe *sqe = gate__uring_sqe(self);
+
+    if (!sqe) {
+        gate__uring_push(self, op);
+        return;
+    }
+    op->state |= OP_KERNEL;
+    switch (op->kind) {
+    case GATE_OP_ACCEPT:
+        io_uring_prep_multishot_accept(sqe, sock_of_in(op)->fd, NULL, NULL,
+                                       SOCK_NONBLOCK | SOCK_CLOEXEC);
+        break;
+    case GATE_OP_RECV:
+        prepare_recv(sqe, op);
+        break;
+    case GATE_OP_SEND:
+        prepare_send(sqe, op);
+        break;
+    default: /* GATE_OP_CONNECT */
+        io_uring_prep_poll_add(sqe, sock_of_out(op)->fd, POLLOUT);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, op);
+}
+
+/* ---- Accept -------------------------------------------------------------------------------- */
+
+static int keep(struct gate__uring *self, const gate_sock *sock, int fd)
+{
+    if (self->kept_count == self->sizes.completions)
+        return 0;
+    self->kept[self->kept_count++] = (gate__uring_kept){.sock = sock, .fd = fd};
+    return 1;
+}
+
+static int take_kept(struct gate__uring *self, const gate_sock *sock)
+{
+    for (unsigned i = 0; i < self->kept_count; i++) {
+        int fd = self->kept[i].fd;
+
+        if (self->kept[i].sock != sock)
+            continue;
+        self->kept_count--;
+        memmove(&self->kept[i], &self->kept[i + 1], (self->kept_count - i) * sizeof self->kept[0]);
+        return fd;
+    }
+    return -1;
+}
+
+static void on_accept(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    int more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+
+    if (!more)
+        leave_ring(self, op);
+    if (cqe->res < 0) {
+        complete(self, op, cqe->res, 0);
+        return;
+    }
+    if (!(op->state & OP_CANCELLED) || !keep(self, sock_of_in(op), cqe->res))
+        op->done(&self->io, op, cqe->res, GATE_IO_MORE);
+    if (more)
+        return;
+    if (op->state & OP_CANCELLED)
+        complete(self, op, -ECANCELED, 0);
+    else
+        issue(self, op);
+}
+
+/* What was kept comes first; then what the kernel has queued, or the wait for it. */
+static void try_accept(struct gate__uring *self, gate_op *op)
+{
+    gate_sock *sock = sock_of_in(op);
+
+    for (int quota = ACCEPT_MAX; quota > 0; quota--) {
+        int fd = take_kept(self, sock);
+
+        if (fd < 0 && !(op->flags & GATE_IO_NOWAIT)) {
+            issue(self, op);
+            return;
+        }
+        if (fd < 0)
+            fd = accept4(sock->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            complete(self, op, -errno, 0);
+            return;
+        }
+        op->done(&self->io, op, fd, GATE_IO_MORE);
+        if (op->state & OP_CANCELLED) {
+            complete(self, op, -ECANCELED, 0);
+            return;
+        }
+    }
+    gate__uring_push(self, op);
+}
+
+void gate__uring_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
+{
+    struct gate__uring *self = self_of(io);
+
+    gate__uring_begin(&sock->in, GATE_OP_ACCEPT, flags, done);
+    if (self->kept_count || (flags & GATE_IO_NOWAIT))
+        gate__uring_push(self, &sock->in);
+    else
+        issue(self, &sock->in);
+}
+
+/* ---- Recv ---------------------------------------------------------------------------------- */
+
+static uint8_t *buffer(struct gate__uring *self, unsigned id)
+{
+    return self->buffers + (size_t)id * (self->sizes.buffer_size + GATE__URING_APART);
+}
+
+void gate__uring_give_back(struct gate__uring *self, unsigned id)
+{
+    io_uring_buf_ring_add(self->buffer_ring, buffer(self, id), self->sizes.buffer_size,
+                          (unsigned short)id, io_uring_buf_ring_mask(self->sizes.buffers),
+                          self->given_back++);
+}
+
+static void lend(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    unsigned flags = cqe->flags & IORING_CQE_F_MORE ? GATE_IO_MORE : 0;
+
+    if ((cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) || (unsigned)cqe->res == self->sizes.buffer_size)
+        flags |= GATE_IO_FULL;
+    op->buf = buffer(self, id);
+    if (flags & GATE_IO_MORE)
+        op->done(&self->io, op, cqe->res, flags);
+    else
+        complete(self, op, cqe->res, flags);
+    gate__uring_give_back(self, id);
+}
+
+/* The kernel was out of buffers, or something got in between: nothing is lost yet. */
+static int is_passing(int result)
+{
+    return result == -ENOBUFS || result == -EAGAIN || result == -EINTR;
+}
+
+static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    if (!(cqe->flags & IORING_CQE_F_MORE))
+        leave_ring(self, op);
+    if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0)
+        lend(self, op, cqe);
+    else if (!is_passing(cqe->res))
+        complete(self, op, cqe->res, 0);
+    else if (op->state & OP_CANCELLED)
+        complete(self, op, -ECANCELED, 0);
+    else
+        issue(self, op);
+}
+
+void gate__uring_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
+{
+    gate__uring_begin(&sock->in, GATE_OP_RECV, flags, done);
+    issue(self_of(io), &sock->in);
+}
+
+/* ---- Send ---------------------------------------------------------------------------------- */
+
+static void on_send(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    unsigned flags = 0;
+
+    leave_ring(self, op);
+    if (cqe->res == -EAGAIN || cqe->res == -EINTR) {
+        if (op->state & OP_CANCELLED)
+            complete(self, op, -ECANCELED, 0);
+        else
+            issue(self, op);
+        return;
+    }
+    if ((op->flags & GATE_IO_LAST) && cqe->res >= 0 && (size_t)cqe->res == op->len) {
+        gate__sock_finish(&sock_of_out(op)->fd);
+        flags = GATE_IO_CLOSED;
+    }
+    complete(self, op, cqe->res, flags);
+}
+
+void gate__uring_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, unsigned flags,
+                      gate_op_done *done)
+{
+    struct gate__uring *self = self_of(io);
+    gate_op *op = &sock->out;
+    int sent;
+
+    gate__uring_begin(op, GATE_OP_SEND, flags, done);
+    op->buf = buf;
+    op->len = len;
+    if (!(flags & GATE_IO_LAST)) {
+        issue(self, op);
+        return;
+    }
+    sent = gate__sock_send_last(&sock->fd, buf, send_len(op));
+    if (sent == -EAGAIN)
+        issue(self, op);
+    else
+        gate__uring_end(self, op, sent, sock->fd < 0 ? GATE_IO_CLOSED : 0);
+}
+
+/* ---- Connect ------------------------------------------------------------------------------- */
+
+static void end_connect(struct gate__uring *self, gate_op *op, int result)
+{
+    gate_sock *sock = sock_of_out(op);
+
+    if (result < 0 && sock->fd >= 0) {
+        close(sock->fd);
+        sock->fd = -1;
+    }
+    complete(self, op, result, 0);
+}
+
+static void on_connect(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    leave_ring(self, op);
+    end_connect(self, op, cqe->res < 0 ? cqe->res : gate__sock_finish_connect(sock_of_out(op)->fd));
+}
+
+void gate__uring_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
+                         gate_op_done *done)
+{
+    struct gate__uring *self = self_of(io);
+    int rc;
+
+    gate__uring_begin(&sock->out, GATE_OP_CONNECT, 0, done);
+    rc = gate__sock_start_connect(&sock->fd, addr);
+    if (rc == -EINPROGRESS)
+        issue(self, &sock->out);
+    else
+        gate__uring_end(self, &sock->out, rc, 0);
+}
+
+/* ---- Shutdown and close -------------------------------------------------------------------- */
+
+void gate__uring_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
+{
+    gate__uring_begin(&sock->out, GATE_OP_SHUTDOWN, 0, done);
+    gate__uring_end(self_of(io), &sock->out, shutdown(sock->fd, SHUT_WR) ? -errno : 0, 0);
+}
+
+void gate__uring_close(gate_io *io, gate_sock *sock, gate_op_done *done)
+{
+    struct gate__uring *self = self_of(io);
+    int fd, rc;
+
+    assert(!gate__op_busy(&sock->in));
+    gate__uring_begin(&sock->out, GATE_OP_CLOSE, 0, done);
+    while (self->kept_count && (fd = take_kept(self, sock)) >= 0)
+        close(fd);
+    /* Linux has freed the descriptor even where it says EINTR. */
+    rc = close(sock->fd) && errno != EINTR ? -errno : 0;
+    sock->fd = -1;
+    gate__uring_end(self, &sock->out, rc, 0);
+}
+
+/* ---- Cancel -------------------------------------------------------------------------------- */
+
+/* A completion is posted only for one that found nothing. */
+static int send_cancel(struct gate__uring *self, gate_op *op)
+{
+    struct io_uring_sqe *sqe = gate__uring_sqe(self);
+
+    if (!sqe)
+        return 0;
+    io_uring_prep_cancel(sqe, op, 0);
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = (uint64_t)(uintptr_t)op + GATE__URING_CANCEL;
+    op->state &= (uint8_t)~OP_CANCEL_DUE;
+    return 1;
+}
+
+void gate__uring_send_cancels(struct gate__uring *self)
+{
+    for (gate_op *op = self->cancel.first; op; op = op->next)
+        if ((op->state & OP_CANCEL_DUE) && !send_cancel(self, op))
+            return;
+    self->cancel_due = 0;
+}
+
+void gate__uring_repeat_cancel(struct gate__uring *self, uint64_t address)
+{
+    for (gate_op *op = self->cancel.first; op; op = op->next) {
+        if ((uint64_t)(uintptr_t)op != address)
+            continue;
+        op->state |= OP_CANCEL_DUE;
+        self->cancel_due = 1;
+        return;
+    }
+}
+
+/* Shutdown and close end by themselves, and so does what only waits to be completed. */
+void gate__uring_cancel(gate_io *io, gate_sock *sock, gate_op *op)
+{
+    struct gate__uring *self = self_of(io);
+
+    (void)sock;
+    if (!gate__op_busy(op) || (op->state & (OP_CANCELLED | OP_RESULT)))
+        return;
+    op->state |= OP_CANCELLED;
+    if (!(op->state & OP_KERNEL))
+        return; /* where it is taken up next, it is seen */
+    gate__op_list_push(&self->cancel, op);
+    if (send_cancel(self, op))
+        return;
+    op->state |= OP_CANCEL_DUE;
+    self->cancel_due = 1;
+}
+
+/* ---- Any op -------------------------------------------------------------------------------- */
+
+void gate__uring_try(struct gate__uring *self, gate_op *op)
+{
+    int rc = op->state & OP_CANCELLED ? -ECANCELED : self->failed;
+
+    op->state &= (uint8_t)~OP_QUEUED;
+    if (op->state & OP_RESULT) {
+        if (op->kind == GATE_OP_CONNECT && (int)op->aux == 0)
+            end_connect(self, op, gate__sock_finish_connect(sock_of_out(op)->fd));
+        else if (op->kind == GATE_OP_CONNECT)
+            end_connect(self, op, (int)op->aux);
+        else
+            complete(self, op, (int)op->aux, op->flags);
+    } else if (rc < 0 && op->kind == GATE_OP_CONNECT) {
+        end_connect(self, op, rc);
+    } else if (rc < 0) {
+        complete(self, op, rc, 0);
+    } else if (op->kind == GATE_OP_ACCEPT) {
+        try_accept(self, op);
+    } else {
+        issue(self, op);
+    }
+}
+
+void gate__uring_completed(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
+{
+    switch (op->kind) {
+    case GATE_OP_ACCEPT:
+        on_accept(self, op, cqe);
+        break;
+    case GATE_OP_RECV:
+        on_recv(self, op, cqe);
+        break;
+    case GATE_OP_SEND:
+        on_send(self, op, cqe);
+        break;
+    default: /* GATE_OP_CONNECT */
+        on_connect(self, op, cqe);
+        break;
+    }
+}

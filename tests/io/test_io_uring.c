@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What the io_uring backend adds to the contract: rings that are too small for what goes on, ended
+ * multishots, cancel races, and whose ring it is. */
+
+#include "harness.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/io_uring.h"
+#include "io/sock.h"
+
+enum { CROWD = 60 };
+
+static const gate__uring_sizes tiny = {
+    .submissions = 4, .completions = 8, .buffers = 2, .buffer_size = 64};
+
+/* One connection of a crowd; what it gets is counted. */
+struct member {
+    gate_sock sock;
+    int peer;
+    size_t bytes;
+    unsigned sum; /* of the bytes, each times its place */
+    int mores;
+    int finals;
+    int result;
+};
+
+static struct member crowd[CROWD];
+
+static struct gate__uring *ring_of(struct loop *loop)
+{
+    return (struct gate__uring *)(void *)loop->io;
+}
+
+static void resize(struct loop *loop, const gate__uring_sizes *sizes)
+{
+    loop->io->ops->free(loop->io);
+    assert_int_equal(gate__io_uring_open_sized(&loop->io, sizes), 0);
+}
+
+static void run_turns(struct loop *loop, int turns)
+{
+    for (int i = 0; i < turns; i++)
+        assert_int_equal(loop->io->ops->run(loop->io, gate__clock_ns() + MS), 0);
+}
+
+static void count_in(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    struct member *one = (struct member *)(void *)((char *)op - offsetof(struct member, sock.in));
+    const unsigned char *bytes = op->buf;
+
+    (void)io;
+    for (int i = 0; i < result; i++)
+        one->sum += bytes[i] * (unsigned)++one->bytes;
+    one->result = result;
+    if (flags & GATE_IO_MORE)
+        one->mores++;
+    else
+        one->finals++;
+}
+
+static void gather(struct loop *loop, int count)
+{
+    memset(crowd, 0, sizeof crowd);
+    for (int i = 0; i < count; i++) {
+        int pair[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
+                         0);
+        gate__sock_init(&crowd[i].sock, pair[0]);
+        crowd[i].peer = pair[1];
+    }
+    (void)loop;
+}
+
+static int finals(int count)
+{
+    int sum = 0;
+
+    for (int i = 0; i < count; i++)
+        sum += crowd[i].finals;
+    return sum;
+}
+
+static void wait_finals(struct loop *loop, int count)
+{
+    for (int i = 0; i < 1000 && finals(count) < count; i++)
+        run_turns(loop, 1);
+    for (int i = 0; i < count; i++)
+        assert_int_equal(crowd[i].finals, 1);
+}
+
+static void recv_all(struct loop *loop, int count, unsigned flags)
+{
+    for (int i = 0; i < count; i++) {
+        crowd[i].finals = 0;
+        loop->io->ops->recv(loop->io, &crowd[i].sock, flags, count_in);
+    }
+    assert_int_equal(finals(count), 0);
+}
+
+static void cancel_all(struct loop *loop, int count)
+{
+    for (int i = 0; i < count; i++)
+        loop->io->ops->cancel(loop->io, &crowd[i].sock, &crowd[i].sock.in);
+}
+
+static void ignore(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    (void)io, (void)op, (void)result, (void)flags;
+}
+
+static void disperse(struct loop *loop, int count)
+{
+    for (int i = 0; i < count; i++) {
+        loop->io->ops->close(loop->io, &crowd[i].sock, ignore);
+        close(crowd[i].peer);
+    }
+    run_turns(loop, 1);
+}
+
+/* ---- Too small ----------------------------------------------------------------------------- */
+
+static void test_submissions_beyond_the_queue_are_not_lost(void **state)
+{
+    struct loop *loop = *state;
+
+    resize(loop, &tiny);
+    gather(loop, CROWD);
+    recv_all(loop, CROWD, 0); /* before the ring is even enabled */
+    for (int i = 0; i < CROWD; i++)
+        plain_send(crowd[i].peer, "x", 1);
+    wait_finals(loop, CROWD);
+    recv_all(loop, CROWD, 0);
+    for (int i = 0; i < CROWD; i++)
+        plain_send(crowd[i].peer, "y", 1);
+    wait_finals(loop, CROWD);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(crowd[i].sum, 'x' + 2 * 'y');
+    disperse(loop, CROWD);
+}
+
+/* The kernel keeps what does not fit in its queue, and may end what stays armed. */
+static void test_completions_beyond_the_queue_are_not_lost(void **state)
+{
+    struct loop *loop = *state;
+
+    resize(loop, &(gate__uring_sizes){4, 4, 64, 64});
+    gather(loop, CROWD);
+    recv_all(loop, CROWD, GATE_IO_STAY);
+    run_turns(loop, 2);
+    for (int round = 0; round < 5; round++)
+        for (int i = 0; i < CROWD; i++)
+            plain_send(crowd[i].peer, "x", 1);
+    for (int i = 0; i < CROWD; i++)
+        close(crowd[i].peer);
+    for (int turns = 0; turns < 1000; turns++) {
+        int left = 0;
+
+        run_turns(loop, 1);
+        for (int i = 0; i < CROWD; i++) {
+            left += !crowd[i].finals || crowd[i].result;
+            if (crowd[i].finals && crowd[i].result > 0) { /* ended, not at an end */
+                crowd[i].finals = 0;
+                loop->io->ops->recv(loop->io, &crowd[i].sock, GATE_IO_STAY, count_in);
+            }
+        }
+        if (!left)
+            break;
+    }
+    for (int i = 0; i < CROWD; i++) {
+        assert_int_equal(crowd[i].result, 0);
+        assert_int_equal(crowd[i].bytes, 5);
+    }
+    disperse(loop, CROWD);
+}
+
+static void test_accepts_beyond_the_queue_are_not_lost(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int clients[100];
+
+    resize(loop, &tiny);
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0), 0);
+    submit_accept(loop, end, 0);
+    run_turns(loop, 1);
+    for (int i = 0; i < 100; i++)
+        clients[i] = plain_connect(&loop->addr);
+    for (int i = 0; i < 1000 && end->accepted_count < 100; i++)
+        run_turns(loop, 1);
+    assert_int_equal(end->accepted_count, 100);
+    assert_int_equal(end->in.finals, 0);
+    for (int i = 0; i < 100; i++)
+        close(clients[i]);
+}
+
+/* Two buffers for sixty sockets: the kernel says ENOBUFS to most of them. */
+static void test_input_without_a_buffer_is_not_lost(void **state)
+{
+    struct loop *loop = *state;
+
+    resize(loop, &(gate__uring_sizes){128, 256, 2, 64});
+    gather(loop, CROWD);
+    for (int i = 0; i < CROWD; i++)
+        plain_send(crowd[i].peer, "ab", 2);
+    recv_all(loop, CROWD, 0);
+    wait_finals(loop, CROWD);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(crowd[i].sum, 'a' + 2 * 'b');
+    disperse(loop, CROWD);
+}
+
+/* ---- What stays armed ---------------------------------------------------------------------- */
+
+static void test_recv_that_stays_gives_all_bytes_in_order(void **state)
+{
+    struct loop *loop = *state;
+    char text[5000];
+    unsigned sum = 0;
+
+    resize(loop, &tiny);
+    gather(loop, 1);
+    for (size_t i = 0; i < sizeof text; i++)
+        sum += (unsigned char)(text[i] = (char)('a' + i % 26)) * (unsigned)(i + 1);
+    recv_all(loop, 1, GATE_IO_STAY);
+    run_turns(loop, 1);
+    plain_send(crowd[0].peer, text, sizeof text);
+    for (int i = 0; i < 1000 && crowd[0].bytes < sizeof text; i++) {
+        run_turns(loop, 1);
+        if (!gate__op_busy(&crowd[0].sock.in))
+            loop->io->ops->recv(loop->io, &crowd[0].sock, GATE_IO_STAY, count_in);
+    }
+    assert_int_equal(crowd[0].bytes, sizeof text);
+    assert_int_equal(crowd[0].sum, sum);
+    assert_true(crowd[0].mores > 0);
+    plain_send(crowd[0].peer, "x", 1);
+    run_turns(loop, 2);
+    assert_int_equal(crowd[0].bytes, sizeof text + 1);
+    cancel_all(loop, 1);
+    run_turns(loop, 5);
+    assert_int_equal(crowd[0].result, -ECANCELED);
+    disperse(loop, 1);
+}
+
+static void test_recv_without_leave_to_stay_ends_at_once(void **state)
+{
+    struct loop *loop = *state;
+
+    gather(loop, 1);
+    recv_all(loop, 1, 0);
+    plain_send(crowd[0].peer, "x", 1);
+    wait_finals(loop, 1);
+    assert_int_equal(crowd[0].mores, 0);
+    disperse(loop, 1);
+}
+
+/* ---- Cancel -------------------------------------------------------------------------------- */
+
+static void test_cancel_of_many_ends_each_once(void **state)
+{
+    struct loop *loop = *state;
+
+    resize(loop, &tiny);
+    gather(loop, CROWD);
+    for (int staying = 0; staying < 2; staying++) {
+        recv_all(loop, CROWD, staying ? GATE_IO_STAY : 0);
+        run_turns(loop, staying * 40); /* cancelled in the queue, or in the kernel */
+        cancel_all(loop, CROWD);
+        cancel_all(loop, CROWD);
+        assert_int_equal(finals(CROWD), 0);
+        wait_finals(loop, CROWD);
+        for (int i = 0; i < CROWD; i++)
+            assert_int_equal(crowd[i].result, -ECANCELED);
+    }
+    disperse(loop, CROWD);
+}
+
+/* Bytes and the cancelling meet at every stage; what was not received is still there. */
+static void test_cancel_that_meets_input_loses_nothing(void **state)
+{
+    struct loop *loop = *state;
+    size_t sent = 0;
+
+    gather(loop, 1);
+    for (int i = 0; i < 1000; i++) {
+        recv_all(loop, 1, i & 1 ? GATE_IO_STAY : 0);
+        if (i & 2)
+            assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
+        plain_send(crowd[0].peer, "x", 1);
+        sent++;
+        if (i & 4)
+            assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
+        if (i & 8)
+            cancel_all(loop, 1);
+        if (i & 16) {
+            plain_send(crowd[0].peer, "x", 1);
+            sent++;
+        }
+        cancel_all(loop, 1);
+        wait_finals(loop, 1);
+    }
+    while (crowd[0].bytes < sent) {
+        recv_all(loop, 1, 0);
+        wait_finals(loop, 1);
+    }
+    assert_int_equal(crowd[0].bytes, sent);
+    disperse(loop, 1);
+}
+
+/* A request to cancel that finds nothing must not hit the next op at the same address. */
+static void test_late_cancel_does_not_reach_the_next_op(void **state)
+{
+    struct loop *loop = *state;
+
+    gather(loop, 1);
+    recv_all(loop, 1, 0);
+    run_turns(loop, 1);
+    plain_send(crowd[0].peer, "x", 1);
+    cancel_all(loop, 1);
+    wait_finals(loop, 1);
+    recv_all(loop, 1, 0);
+    run_turns(loop, 3);
+    if (crowd[0].finals == 0)
+        plain_send(crowd[0].peer, "y", 1);
+    wait_finals(loop, 1);
+    assert_int_equal(crowd[0].result, 1);
+    disperse(loop, 1);
+}
+
+/* ---- Kept connections ---------------------------------------------------------------------- */
+
+static int taken;
+
+static void take_one(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    gate_sock *sock = (gate_sock *)(void *)((char *)op - offsetof(gate_sock, in));
+
+    if (!(flags & GATE_IO_MORE))
+        return;
+    io->ops->discard(io, result);
+    taken++;
+    io->ops->cancel(io, sock, op);
+}
+
+/* The kernel has taken all three by the time that the first one is told. */
+static void test_connections_behind_a_cancelled_accept_end_with_the_listener(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int clients[3];
+    char byte;
+
+    taken = 0;
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0), 0);
+    for (int i = 0; i < 3; i++)
+        clients[i] = plain_connect(&loop->addr);
+    loop->io->ops->accept(loop->io, &end->sock, 0, take_one);
+    run_turns(loop, 5);
+    assert_int_equal(taken, 1);
+    assert_false(gate__op_busy(&end->sock.in));
+    assert_int_equal(ring_of(loop)->kept_count, 2);
+    submit_close(loop, end);
+    assert_int_equal(wait_out(loop, end), 0);
+    assert_int_equal(ring_of(loop)->kept_count, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_true(recv(clients[i], &byte, 1, 0) <= 0);
+        close(clients[i]);
+    }
+}
+
+/* ---- Whose ring it is ---------------------------------------------------------------------- */
+
+static void *run_elsewhere(void *arg)
+{
+    gate_io *io = arg;
+
+    return (void *)(intptr_t)io->ops->run(io, 0);
+}
+
+static void test_ring_belongs_to_the_thread_that_ran_it_first(void **state)
+{
+    struct loop *loop = *state;
+    pthread_t thread;
+    void *rc;
+
+    gather(loop, 1);
+    recv_all(loop, 1, 0);
+    run_turns(loop, 1);
+    assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, loop->io), 0);
+    assert_int_equal(pthread_join(thread, &rc), 0);
+    assert_int_equal((intptr_t)rc, -EEXIST);
+    plain_send(crowd[0].peer, "x", 1);
+    wait_finals(loop, 1);
+    disperse(loop, 1);
+}
+
+static void *run_and_free(void *arg)
+{
+    gate_io *io = arg;
+    int rc = io->ops->run(io, gate__clock_ns() + MS);
+
+    io->ops->free(io);
+    return (void *)(intptr_t)rc;
+}
+
+static void test_loop_may_run_and_end_on_another_thread_than_it_was_opened_on(void **state)
+{
+    struct loop *loop = *state;
+    pthread_t thread;
+    void *rc;
+    gate_io *io;
+
+    (void)loop;
+    assert_int_equal(gate__io_uring_open(&io), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_and_free, io), 0);
+    assert_int_equal(pthread_join(thread, &rc), 0);
+    assert_int_equal((intptr_t)rc, 0);
+    assert_int_equal(gate__io_uring_open(&io), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, io), 0);
+    assert_int_equal(pthread_join(thread, &rc), 0);
+    assert_int_equal((intptr_t)rc, 0);
+    io->ops->free(io);
+}
+
+static void test_ring_refuses_what_is_not_used(void **state)
+{
+    struct loop *loop = *state;
+    struct io_uring *ring = &ring_of(loop)->ring;
+    struct io_uring_sqe *sqe;
+    struct io_uring_cqe *cqe;
+
+    run_turns(loop, 1);
+    sqe = gate__uring_sqe(ring_of(loop));
+    assert_non_null(sqe);
+    io_uring_prep_nop(sqe);
+    sqe->user_data = GATE__URING_CANCEL;
+    io_uring_smp_store_release(ring->sq.ktail, ring->sq.sqe_tail);
+    assert_int_equal(io_uring_enter((unsigned)ring->ring_fd, 1, 0, IORING_ENTER_GETEVENTS, NULL),
+                     1);
+    assert_int_equal(io_uring_peek_cqe(ring, &cqe), 0);
+    assert_int_equal(cqe->res, -EACCES);
+}
+
+static void test_wake_is_told_once(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t deadline;
+
+    for (int i = 0; i < 3; i++) {
+        loop->io->ops->wake(loop->io);
+        loop->io->ops->wake(loop->io);
+        assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
+    }
+    run_turns(loop, 2);
+    deadline = gate__clock_ns() + 20 * MS;
+    assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    assert_true(gate__clock_ns() >= deadline);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OVER("io_uring", test_submissions_beyond_the_queue_are_not_lost),
+        OVER("io_uring", test_completions_beyond_the_queue_are_not_lost),
+        OVER("io_uring", test_accepts_beyond_the_queue_are_not_lost),
+        OVER("io_uring", test_input_without_a_buffer_is_not_lost),
+        OVER("io_uring", test_recv_that_stays_gives_all_bytes_in_order),
+        OVER("io_uring", test_recv_without_leave_to_stay_ends_at_once),
+        OVER("io_uring", test_cancel_of_many_ends_each_once),
+        OVER("io_uring", test_cancel_that_meets_input_loses_nothing),
+        OVER("io_uring", test_late_cancel_does_not_reach_the_next_op),
+        OVER("io_uring", test_connections_behind_a_cancelled_accept_end_with_the_listener),
+        OVER("io_uring", test_ring_belongs_to_the_thread_that_ran_it_first),
+        OVER("io_uring", test_loop_may_run_and_end_on_another_thread_than_it_was_opened_on),
+        OVER("io_uring", test_ring_refuses_what_is_not_used),
+        OVER("io_uring", test_wake_is_told_once),
+    };
+
+    return RUN_OVER(tests);
+}
