@@ -154,7 +154,8 @@ static int read_length(request *r, slice value)
 static int read_host(request *r, slice value)
 {
     for (size_t i = 0; i < value.len; i++) {
-        if (!isgraph((unsigned char)value.bytes[i]) || strchr("/?#@,\\\"<>", value.bytes[i]))
+        unsigned char c = (unsigned char)value.bytes[i];
+        if (!isalnum(c) && (!c || !strchr(".:-_[]~%!$&'()*+;=", c)))
             return 400;
     }
     return r->hosts++ ? 400 : 0;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 
 /* resp_kv [PORT]: a key-value store in memory that redis-cli and redis-benchmark can talk to
@@ -28,6 +27,15 @@ typedef struct slice {
     const char *bytes;
     size_t len;
 } slice;
+
+/* In either case; the word is of letters. */
+static int is_word(slice text, const char *word, size_t len)
+{
+    size_t i = 0;
+    while (i < len && i < text.len && !((text.bytes[i] ^ word[i]) & ~0x20))
+        i++;
+    return i == len && i == text.len;
+}
 
 static size_t put(char *to, const void *bytes, size_t len)
 {
@@ -81,7 +89,6 @@ static int broken(command *c, const char *error)
 /* Reads "<digits>\r\n" at *at and moves past it. */
 static int read_length(const char *in, size_t len, size_t *at, size_t *length)
 {
-    static const char end[] = "\r\n";
     size_t i = *at, n = 0;
     for (; i < len && in[i] >= '0' && in[i] <= '9'; i++) {
         n = n * 10 + (size_t)(in[i] - '0');
@@ -93,7 +100,7 @@ static int read_length(const char *in, size_t len, size_t *at, size_t *length)
     for (int k = 0; k < 2; k++, i++) {
         if (i == len)
             return MORE;
-        if (in[i] != end[k])
+        if (in[i] != "\r\n"[k])
             return BROKEN;
     }
     *at = i;
@@ -163,8 +170,7 @@ static int read_command(command *c, const void *input, size_t len)
     return in[0] == '*' ? read_array(c, in, len) : read_inline(c, in, len);
 }
 
-/* A codec cannot answer. So a broken command is a frame too, and the handler, which reads it again
- * from the same bytes, says what is wrong. */
+/* A codec cannot answer: what is broken is a frame too, which the handler reads again and names. */
 static int decode(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,
                   int eof, gate_frame *frame)
 {
@@ -343,8 +349,7 @@ static void count_keys(gate_request *req, store *s, const command *c)
     say_number(req, found);
 }
 
-/* Reads the number that a bulk string is. It must be in the form in which it would be written: no
- * blanks, no leading zeros, no plus sign. */
+/* The number that a bulk string is, if it is as one would be written: no "042", no "+1". */
 static int read_number(const char *bulk, size_t len, long long *number)
 {
     char text[NUMBER_ROOM];
@@ -361,12 +366,11 @@ static void increment(gate_request *req, store *s, const command *c)
     long long number = 0;
     char text[NUMBER_ROOM];
     entry *e = *find(s, c->args[1]);
-    if (e && (read_number(bulk_of(e), e->bulk_len, &number) || number == LLONG_MAX)) {
+    int bad = e && (read_number(bulk_of(e), e->bulk_len, &number) || number == LLONG_MAX);
+    size_t len = put_number(text, ':', bad ? 0 : number + 1);
+    if (bad)
         say(req, "-ERR value is not an integer or out of range\r\n");
-        return;
-    }
-    size_t len = put_number(text, ':', number + 1);
-    if (set(s, c->args[1], (slice){text + 1, len - 3}))
+    else if (set(s, c->args[1], (slice){text + 1, len - 3}))
         say(req, store_full);
     else
         gate_reply(req, text, len);
@@ -390,14 +394,13 @@ static void get_keys(gate_request *req, store *s, const command *c)
 /* redis-benchmark asks for two parameters, and prints them. Here each is an empty text. */
 static void configure(gate_request *req, store *s, const command *c)
 {
-    if (c->args[1].len != 3 || strncasecmp(c->args[1].bytes, "GET", 3)) {
-        say(req, "-ERR only CONFIG GET is offered here\r\n");
-        return;
-    }
     size_t len = put(s->reply, "*2\r\n", 4);
     len += put_bulk(s->reply + len, c->args[2]);
     len += put_bulk(s->reply + len, (slice){"", 0});
-    gate_reply(req, s->reply, len);
+    if (is_word(c->args[1], "GET", 3))
+        gate_reply(req, s->reply, len);
+    else
+        say(req, "-ERR only CONFIG GET is offered here\r\n");
 }
 
 /* redis-cli asks for the commands' documentation when it starts. */
@@ -426,12 +429,10 @@ static const struct verb {
 
 static const struct verb *find_verb(slice name)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        const struct verb *v = &verbs[i];
-        if (v->len == name.len && !strncasecmp(v->name, name.bytes, name.len))
-            return v;
-    }
-    return NULL;
+    const struct verb *v = verbs, *end = verbs + sizeof verbs / sizeof *verbs;
+    while (v < end && !is_word(name, v->name, v->len))
+        v++;
+    return v < end ? v : NULL;
 }
 
 static void handle(gate_request *req, const void *body, size_t len, void *user)
@@ -444,15 +445,14 @@ static void handle(gate_request *req, const void *body, size_t len, void *user)
         return;
     }
     const struct verb *v = c.count ? find_verb(c.args[0]) : NULL;
-    if (!c.count) {
+    if (!c.count)
         gate_reply(req, NULL, 0); /* an empty line or array: nothing was asked */
-    } else if (!v) {
+    else if (!v)
         say(req, "-ERR unknown command\r\n");
-    } else if (c.count < v->args_min || c.count > v->args_max) {
+    else if (c.count < v->args_min || c.count > v->args_max)
         say(req, "-ERR wrong number of arguments\r\n");
-    } else {
+    else
         v->run(req, user, &c);
-    }
 }
 
 /* ---- The program --------------------------------------------------------------------------- */

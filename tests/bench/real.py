@@ -27,7 +27,7 @@ daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -144,8 +144,8 @@ def load_redis(server, test, pipeline, count):
     return count
 
 
-def load_http(server, script, seconds):
-    out = load(["wrk", "-t", "1", "-c", "64", "-d", f"{seconds}s", *script,
+def load_http(server, script, seconds, connections=64):
+    out = load(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", *script,
                 f"http://127.0.0.1:{server.port}/"])
     found = re.search(r"(\d+) requests in", out)
     if not found or "Non-2xx" in out or "Socket errors" in out:
@@ -186,6 +186,8 @@ def http_cases(quick, folder):
         f.write(PIPELINED)
     seconds = 1 if quick else 2
     return [Case("GET /", 0.6, lambda server: load_http(server, [], seconds)),
+            Case("GET /, 1000 connections", None,
+                 lambda server: load_http(server, [], seconds, 1000)),
             Case("GET /, 16 pipelined", None,
                  lambda server: load_http(server, ["-s", script], seconds))]
 
