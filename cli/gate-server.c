@@ -32,6 +32,7 @@ typedef struct settings {
     uint32_t workers;
     uint32_t connections_max;
     uint32_t peer_connections_max;
+    int defer_accept;
     int once;
 } settings;
 
@@ -46,6 +47,8 @@ static const args_option options[] = {
                             "(default 0.0.0.0:9001)"},
     {.name = "backlog", .value = "N", .kind = ARGS_NUMBER, PLACE(backlog), .min = 1, .max = 65535,
      .help = "connections that may wait to be accepted (default 5)"},
+    {.name = "defer-accept", .kind = ARGS_FLAG, PLACE(defer_accept),
+     .help = "take a TCP connection only when its first bytes are there"},
     {.group = "What", .name = "accept", .value = "WORD", .kind = ARGS_LIST, PLACE(accept),
      .help = "welcome this request; may be given again (default 1)"},
     {.name = "welcome", .value = "TEXT", .kind = ARGS_TEXT, PLACE(welcome),
@@ -157,7 +160,7 @@ static void note(const gate_event *event, void *user)
     if (event->level <= GATE_LOG_WARNING)
         report_line("gate-server: %s", event->text);
     else
-        report_detail("%s%s%s", event->peer, *event->peer != '\0' ? ": " : "", event->text);
+        report_detail("%s", event->text);
 }
 
 /* ---- Signals ------------------------------------------------------------------------------- */
@@ -250,6 +253,7 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         .peer_connections_max = set->peer_connections_max,
         .log_level = set->common.verbose ? GATE_LOG_DEBUG : GATE_LOG_NOTICE,
         .io = io_of(set->io),
+        .flags = set->defer_accept ? GATE_DEFER_ACCEPT : 0,
     };
     int result = gate_server_open(&door->server, &wanted);
 

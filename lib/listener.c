@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #define RETRY_NS UINT64_C(50000000)
+/* Failures that are no further apart than this are one episode. */
+#define CALM_NS UINT64_C(1000000000)
 
 static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags);
 
@@ -106,10 +108,11 @@ static void close_listener(gate__listener *listener)
 static void pause_accepting(gate__listeners *listeners, int error)
 {
     gate_io *io = listeners->streams->io;
+    int known = io->now_ns < listeners->starved_until_ns;
     listeners->retry_ns = io->now_ns + RETRY_NS;
-    if (listeners->starved)
+    listeners->starved_until_ns = io->now_ns + CALM_NS;
+    if (known)
         return;
-    listeners->starved = 1;
     gate__count_add(&listeners->streams->metrics.accept_pauses, 1);
     gate__log_text(&listeners->streams->log, GATE_LOG_WARNING,
                    "cannot accept for now, will try again", gate_strerror(error));
@@ -152,7 +155,6 @@ static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     gate__listener *listener = (gate__listener *)(void *)sock;
     gate__listeners *listeners = listener->owner;
     if (result >= 0) {
-        listeners->starved = 0;
         if (!gate__stream_open(listeners->streams, result))
             on_accept_error(listener, -ENOMEM);
     } else {

@@ -22,9 +22,9 @@ typedef struct gate__listeners {
     uint32_t connections_max;
     uint32_t open;
     uint64_t retry_ns; /* when paused listeners try again; UINT64_MAX: none is paused */
+    uint64_t starved_until_ns; /* an episode without descriptors or memory lasts till then */
     uint8_t serving;
     uint8_t draining;
-    uint8_t starved; /* an episode without descriptors or memory is under way */
 } gate__listeners;
 
 struct gate__listener {

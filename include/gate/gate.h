@@ -43,7 +43,7 @@ extern "C" {
 enum {
     GATE_EGONE = -4096,      /* the peer of this request has gone */
     GATE_EFRAME = -4097,     /* bytes that the codec does not allow (client: sent) */
-    GATE_ETOOBIG = -4098,    /* a frame over the limit (client: sent) */
+    GATE_ETOOBIG = -4098,    /* a frame over the limit */
     GATE_ENAME = -4099,      /* the host name does not exist or has no address */
     GATE_ENAMELATER = -4100, /* the name service failed for now; try again later */
     GATE_EPORTS = -4101,     /* no free local port to connect from */
@@ -86,8 +86,8 @@ typedef struct gate_request gate_request;
  * when len is 0. user is the option of that name. */
 typedef void gate_handler(gate_request *req, const void *body, size_t len, void *user);
 
-/* Gives a borrowed reply back; runs once, on the worker's thread, or on the thread that closes the
- * server. */
+/* Gives a borrowed reply back; runs once, on the worker's thread or on the one that closes the
+ * server; for an empty body before gate_reply_borrowed returns. */
 typedef void gate_release(void *arg);
 
 /* Answers with len bytes, which are copied, and framed by the codec. Replies leave in the order of
@@ -108,7 +108,7 @@ GATE_API int gate_reply_borrowed(gate_request *req, const void *body, size_t len
 /* Keeps the request past the handler's return, to be answered once later from any thread, even
  * when its peer goes away in the meantime (the answer then returns GATE_EGONE) and before
  * gate_server_close(). The body is not kept: copy what is needed. Handler's thread only.
- * -EALREADY: answered or deferred before. -ENOMEM. */
+ * -EALREADY: answered or deferred before. */
 GATE_API int gate_defer(gate_request *req);
 
 /* Writes the peer's address as text ("192.0.2.1:40000", "[2001:db8::1]:40000", "unix:") with a NUL
@@ -277,7 +277,8 @@ typedef struct gate_options {
     uint32_t inflight_max;  /* unanswered requests of a connection; default 128 */
     uint32_t exchanges_max; /* of a connection, then it is closed; default no limit (raw, eof: 1) */
     uint32_t log_level;     /* default GATE_LOG_NOTICE */
-    uint32_t io;            /* GATE_IO_...; the environment's GATE_IO=epoll|io_uring goes first */
+    uint32_t io;            /* GATE_IO_...; the environment's GATE_IO (auto, epoll, io_uring) goes
+                               first */
     uint32_t flags;         /* GATE_DEFER_ACCEPT */
 } gate_options;
 

@@ -57,13 +57,14 @@ static void close_now(gate__conn *conn)
 }
 
 /* Could closing now reset the connection before the peer has read what we sent? A peer of a framed
- * codec may be sending more at any time; a one-shot peer if the last read left something, or was
- * as long as a request may be: then it was cut, and the rest may still be on its way. */
+ * codec may be sending more at any time. A one-shot peer may if the last read left something, if it
+ * was as long as a request may be (then it was cut, and the rest may be on its way), or if there
+ * was time for more to come, since the answer came later or did not go out at once. */
 static int must_linger(const gate__conn *conn)
 {
     if (conn->eof || conn->reason == GATE_CLOSE_IDLE || conn->reason == GATE_CLOSE_TIMEOUT)
         return 0;
-    return conn->exchanges > 0 && (conn->full || !one_shot(conn));
+    return conn->exchanges > 0 && (conn->unread || !one_shot(conn));
 }
 
 /* Passes each phase that has nothing left to do. */
@@ -202,7 +203,7 @@ void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int fu
                       uint64_t now_ns)
 {
     conn->now_ns = now_ns;
-    conn->full = full || (one_shot(conn) && len >= conn->config->body_max);
+    conn->unread = full || (one_shot(conn) && len >= conn->config->body_max);
     gate__count_add(&conn->config->metrics->bytes_in, len);
     if (conn->phase != GATE__OPEN) {
         linger_input(conn, len);
@@ -232,7 +233,7 @@ void gate__conn_eof(gate__conn *conn, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
     conn->eof = 1;
-    conn->full = 0;
+    conn->unread = 0;
     if (conn->phase == GATE__LINGERING)
         conn->phase = GATE__CLOSED;
     finish_eof(conn);
@@ -296,6 +297,7 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
         conn->pending = pending;
     conn->pending_tail = pending;
     conn->inflight++;
+    conn->unread = 1;
     if (pending->answered) {
         conn->held += count_bytes(pending->answer);
         if (pending->last)
@@ -345,6 +347,8 @@ void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns)
     conn->now_ns = now_ns;
     gate__count_add(&conn->config->metrics->bytes_out, n);
     gate__outbuf_sent(&conn->out, conn->config->pool, n);
+    if (conn->out.head)
+        conn->unread = 1;
     if (conn->phase == GATE__OPEN && !conn->out.head && !conn->pending && !conn->blocked)
         start_clock(conn, 0);
     resume(conn);

@@ -93,7 +93,7 @@ struct gate__conn {
     uint8_t phase;
     uint8_t reason;  /* gate_reason */
     uint8_t eof;     /* the peer has ended its side */
-    uint8_t full;    /* the last read may have left input in the kernel */
+    uint8_t unread;  /* there may be input in the kernel that we have not read */
     uint8_t partial; /* part of a request waits in in */
     uint8_t blocked; /* reading waits for the output to shrink or for answers */
     uint8_t fin_sent;

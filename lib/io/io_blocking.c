@@ -20,6 +20,8 @@
 
 #define FOREVER UINT64_MAX
 
+enum { SEGMENT_MIN = 536 }; /* bytes that every network takes in one segment */
+
 enum { CANCELLED = 1 }; /* gate_op.state */
 
 static gate__io_blocking *self_of(gate_io *io)
@@ -37,7 +39,7 @@ static gate_sock *sock_of_out(gate_op *op)
     return (gate_sock *)((char *)op - offsetof(gate_sock, out));
 }
 
-/* ---- The kernel's time-outs ---------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------------------------- */
 
 /* Rounded up: a zero would mean for ever. */
 static struct timeval timeval_of(uint64_t ns)
@@ -62,6 +64,14 @@ static int fits(uint64_t current_ns, uint64_t left_ns)
     return left_ns == FOREVER || (current_ns != FOREVER && current_ns <= left_ns + SLACK_NS);
 }
 
+static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
+{
+    self->io.now_ns = gate__clock_ns();
+    if (deadline_ns == FOREVER)
+        return FOREVER;
+    return deadline_ns > self->io.now_ns ? deadline_ns - self->io.now_ns : 0;
+}
+
 /* ---- The calls: a result, or -EAGAIN when the time was up, or -EINTR ------------------------ */
 
 static int close_sock(gate_sock *sock)
@@ -74,8 +84,10 @@ static int close_sock(gate_sock *sock)
 
 /* Opens the socket at the first try. A connect that was cut short by the clock or a signal goes on
  * with the next call. */
-static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
 {
+    uint64_t left_ns = time_left(self, deadline_ns);
+
     if (left_ns == 0)
         return -EAGAIN;
     if (sock->fd < 0) {
@@ -83,6 +95,7 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t left_n
         if (sock->fd < 0)
             return sock->fd;
         self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
+        self->sent = 0;
     }
     if (!fits(self->send_timeout_ns, left_ns))
         set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
@@ -91,6 +104,15 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t left_n
     if (errno == EINPROGRESS || errno == EALREADY)
         return -EAGAIN;
     return errno == EAGAIN || errno == EINTR ? -errno : gate__sock_connect_code(&self->addr, errno);
+}
+
+/* Nagle's delay cannot meet a connection's first segment, so a single small request need not pay
+ * for the call that switches it off. */
+static void spare_delay(gate__io_blocking *self, const gate_sock *sock)
+{
+    if (self->sent == 1 || (self->sent == 0 && sock->out.len > SEGMENT_MIN))
+        gate__sock_nodelay(sock->fd, self->addr.u.any.sa_family);
+    self->sent = self->sent == 0 && sock->out.len <= SEGMENT_MIN ? 1 : 2;
 }
 
 static int send_once(gate_sock *sock, int flags)
@@ -104,17 +126,22 @@ static int send_once(gate_sock *sock, int flags)
     return sent < 0 ? -errno : (int)sent;
 }
 
-/* Most sends need not wait, so the time-out is only set again where one has to. */
-static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+/* Most sends need not wait, nor look at the clock. */
+static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns, int may_wait)
 {
+    uint64_t left_ns;
     int rc;
 
-    if (left_ns > 0 && fits(self->send_timeout_ns, left_ns))
-        return send_once(sock, 0);
+    if (self->sent < 2)
+        spare_delay(self, sock);
     rc = send_once(sock, MSG_DONTWAIT);
-    if (rc != -EAGAIN || left_ns == 0)
+    if (rc != -EAGAIN || !may_wait)
         return rc;
-    set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    left_ns = time_left(self, deadline_ns);
+    if (left_ns == 0)
+        return -EAGAIN;
+    if (!fits(self->send_timeout_ns, left_ns))
+        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
     return send_once(sock, 0);
 }
 
@@ -131,8 +158,9 @@ static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
 }
 
 /* The first recv of a client does wait, the next ones mostly find what they want. */
-static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t left_ns)
+static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns, int may_wait)
 {
+    uint64_t left_ns = may_wait ? time_left(self, deadline_ns) : 0;
     int rc;
 
     if (left_ns > 0 && self->recv_timeout_ns == FOREVER && left_ns != FOREVER)
@@ -195,7 +223,7 @@ static void end_recv(gate__io_blocking *self, gate_op *op, int result)
 
 /* ---- run ----------------------------------------------------------------------------------- */
 
-static int try_out(gate__io_blocking *self, uint64_t left_ns)
+static int try_out(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
 {
     gate_op *op = self->out;
     gate_sock *sock = sock_of_out(op);
@@ -204,9 +232,9 @@ static int try_out(gate__io_blocking *self, uint64_t left_ns)
         return -ECANCELED;
     switch (op->kind) {
     case GATE_OP_CONNECT:
-        return try_connect(self, sock, left_ns);
+        return try_connect(self, sock, deadline_ns);
     case GATE_OP_SEND:
-        return try_send(self, sock, left_ns);
+        return try_send(self, sock, deadline_ns, may_wait);
     case GATE_OP_SHUTDOWN:
         return shutdown(sock->fd, SHUT_WR) ? -errno : 0;
     default: /* GATE_OP_CLOSE */
@@ -214,13 +242,13 @@ static int try_out(gate__io_blocking *self, uint64_t left_ns)
     }
 }
 
-static int try_in(gate__io_blocking *self, uint64_t left_ns)
+static int try_in(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
 {
     if (self->in->state & CANCELLED)
         return -ECANCELED;
     if (self->in->kind == GATE_OP_ACCEPT)
         return -EOPNOTSUPP;
-    return try_recv(self, sock_of_in(self->in), left_ns);
+    return try_recv(self, sock_of_in(self->in), deadline_ns, may_wait);
 }
 
 static int is_pending(int result)
@@ -228,23 +256,21 @@ static int is_pending(int result)
     return result == -EAGAIN || result == -EINTR;
 }
 
-/* The ops that are in flight, within left_ns. 0: one has completed; -EAGAIN, -EINTR. */
-static int step(gate__io_blocking *self, uint64_t left_ns)
+/* Tries what is in flight. 0: one op has completed; -EAGAIN, -EINTR. */
+static int step(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
 {
-    uint64_t out_left_ns = self->in ? 0 : left_ns;
     int rc = -EAGAIN;
 
     if (self->out) {
-        rc = try_out(self, out_left_ns);
+        rc = try_out(self, deadline_ns, may_wait);
         if (!is_pending(rc)) {
             end_out(self, self->out, rc);
             return 0;
         }
-        left_ns = 0;
     }
     if (!self->in)
         return rc;
-    rc = try_in(self, left_ns);
+    rc = try_in(self, deadline_ns, may_wait);
     if (is_pending(rc))
         return rc;
     end_recv(self, self->in, rc);
@@ -270,6 +296,7 @@ static int run_lookup(gate__io_blocking *self, uint64_t deadline_ns)
         int rc;
 
         gate__resolve_wait(resolve, deadline_ns);
+        self->io.now_ns = gate__clock_ns();
         rc = gate__resolve_take(resolve);
         if (rc == -EAGAIN)
             return 0;
@@ -281,31 +308,27 @@ static int run_lookup(gate__io_blocking *self, uint64_t deadline_ns)
     return 0;
 }
 
-static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
-{
-    self->io.now_ns = gate__clock_ns();
-    if (deadline_ns == FOREVER)
-        return FOREVER;
-    return deadline_ns > self->io.now_ns ? deadline_ns - self->io.now_ns : 0;
-}
-
 static int run(gate_io *io, uint64_t deadline_ns)
 {
     gate__io_blocking *self = self_of(io);
-    uint64_t left_ns = time_left(self, deadline_ns);
 
     if (self->lookup)
         return run_lookup(self, deadline_ns);
-    if (atomic_exchange(&self->woken, 0))
+    if (atomic_load_explicit(&self->woken, memory_order_relaxed)) {
+        atomic_store(&self->woken, 0);
         return 0;
+    }
+    if (!self->in && !self->out)
+        self->io.now_ns = gate__clock_ns(); /* a turn all the same: the caller wants the time */
     while (self->in || self->out) {
-        int rc = step(self, left_ns);
+        int both = self->in && self->out;
+        uint64_t left_ns;
 
-        if (rc != -EAGAIN || left_ns == 0)
-            return 0;
-        if (self->in && self->out && wait_both(self, left_ns) < 0)
+        if (step(self, deadline_ns, !both) != -EAGAIN)
             return 0;
         left_ns = time_left(self, deadline_ns);
+        if (left_ns == 0 || (both && wait_both(self, left_ns) < 0))
+            return 0;
     }
     return 0;
 }

@@ -11,7 +11,7 @@
  * One recv and one other op may be in flight, or a look-up. run() returns after one completion, at
  * the deadline with the op still in flight, or early after a signal. listen, adopt and accept give
  * -EOPNOTSUPP. wake() makes the next run() return at once; it does not end one that waits. There is
- * nothing to free.
+ * nothing to free. The time is read before a call that may wait, and when it has waited in vain.
  */
 
 #include <stdatomic.h>
@@ -29,6 +29,7 @@ typedef struct gate__io_blocking {
      * both before the recv is submitted; NULL or no room: into buf. */
     void *into;
     size_t into_len;
+    int sent; /* sends of this connection: 0, 1, or more */
     atomic_int woken;
     gate__sockaddr addr; /* what is being connected to */
     uint8_t buf[16 * 1024];

@@ -226,6 +226,7 @@ static int start_connect(gate_sock *sock, const gate__sockaddr *addr)
     sock->state = 0;
     if (fd < 0)
         return fd;
+    gate__sock_nodelay(fd, addr->u.any.sa_family);
     return connect(fd, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
 }
 

@@ -40,11 +40,13 @@ int gate__sock_open(int family, int flags)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
-    if (fd < 0)
-        return -errno;
+    return fd < 0 ? -errno : fd;
+}
+
+void gate__sock_nodelay(int fd, int family)
+{
     if (is_tcp(family))
         set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    return fd;
 }
 
 /* The kernel counts a NUL behind a path that fills sun_path; there is no room for it here. */
@@ -201,6 +203,7 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags)
     }
     if (fd < 0)
         return fd;
+    gate__sock_nodelay(fd, addr->u.any.sa_family); /* accepted sockets inherit it */
     rc = start_listening(fd, addr, backlog, flags);
     if (rc == 0)
         return fd;
@@ -242,8 +245,7 @@ int gate__sock_adopt(int fd, gate__sockaddr *addr)
     if (status < 0 || fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
-    if (is_tcp(addr->u.any.sa_family))
-        set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    gate__sock_nodelay(fd, addr->u.any.sa_family);
     return 0;
 }
 

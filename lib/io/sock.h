@@ -13,9 +13,11 @@
 /* Nanoseconds on CLOCK_MONOTONIC. */
 uint64_t gate__clock_ns(void);
 
-/* A new CLOEXEC stream socket, TCP_NODELAY where that applies. flags: SOCK_NONBLOCK or 0. The
- * descriptor, or -errno. */
+/* A new CLOEXEC stream socket. flags: SOCK_NONBLOCK or 0. The descriptor, or -errno. */
 int gate__sock_open(int family, int flags);
+
+/* Sets TCP_NODELAY where the family has it. */
+void gate__sock_nodelay(int fd, int family);
 
 /* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_LISTEN_... of
  * io.h; backlog 0 takes the kernel's largest. The descriptor, or -errno of bind(2) or listen(2).

@@ -5,6 +5,7 @@ import os
 import pty
 import socket
 import threading
+import time
 import unittest
 
 from harness import CLIENT, LIMIT, WELCOME, TestCase, alone, read_all
@@ -195,8 +196,12 @@ class FailureTest(TestCase):
         self.assertEqual((done.stdout, seen), (b"ok", ["later", b"1"]))
 
     def test_delay_does_not_count_against_the_timeout(self):
-        done = self.client("--delay", "600ms", "--timeout", "500ms",
-                           self.peer(reply_with(b"ok")).address)
+        def serve(connection):
+            connection.recv(100)
+            time.sleep(0.05)  # a reply at once would be found even without any time left
+            connection.sendall(b"ok")
+
+        done = self.client("--delay", "600ms", "--timeout", "500ms", self.peer(serve).address)
         self.assertEqual((done.stdout, done.returncode), (b"ok", 0))
 
 

@@ -237,12 +237,19 @@ class InheritedTest(TestCase):
             self.assertEqual(os.readlink("/proc/%d/fd/%d" % (server.process.pid, fd)), "/dev/null")
         self.assertEqual(self.ask(server, b"1"), WELCOME)
 
-    def test_client_with_closed_standard_descriptors_sends_nothing_odd(self):
+    def test_client_with_a_closed_stdout_keeps_its_socket_apart(self):
         seen = []
-        peer = self.peer(lambda connection: seen.append(connection.recv(100)))
-        self.run_program("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", CLIENT, peer.address)
+
+        def serve(connection):
+            seen.append(connection.recv(100))
+            connection.sendall(b"reply")
+            connection.shutdown(socket.SHUT_WR)
+            seen.append(connection.recv(100))
+
+        peer = self.peer(serve)
+        done = self.run_program("sh", "-c", 'exec "$@" >&-', "sh", CLIENT, peer.address)
         peer.thread.join()
-        self.assertEqual(seen, [b"1"])
+        self.assertEqual((seen, done.returncode), ([b"1", b""], 0))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """gate-server's end and its options: signals, --once, limits, --json, what it prints."""
 import json
 import os
+import select
 import signal
 import subprocess
 import unittest
@@ -144,10 +145,19 @@ class OptionTest(TestCase):
         self.assertEqual(talk(first, b"1"), WELCOME)
         self.assertEqual(talk(second, b"1"), WELCOME)
 
+    def test_defer_accept_leaves_a_silent_client_to_the_kernel(self):
+        server = self.server("--defer-accept", "--json")
+        silent = self.connect(server)
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(json.loads(server.out.all())["stats"]["accepted"], 1)
+        silent.close()
+
     def test_max_connections_lets_others_wait(self):
         server = self.server("--max-connections", "1")
         first, second = self.connect(server), self.connect(server)
         second.sendall(b"1")
+        self.assertEqual(select.select([second], [], [], 0.2)[0], [])
         self.assertEqual(talk(first, b"1"), WELCOME)
         self.assertEqual(read_all(second), WELCOME)
 

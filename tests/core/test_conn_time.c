@@ -138,6 +138,18 @@ static void test_a_blocked_peer_is_not_timed_out(void **state)
     rig_close(&r);
 }
 
+static void test_an_answer_without_bytes_starts_the_idle_time_too(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    rig_input(&r, "d0\n");
+    rig_pass(&r, 2 * S);
+    rig_answer(&r, 0, "", 0);
+    rig_assert_deadline(&r, 7 * S);
+    rig_close(&r);
+}
+
 /* ---- What we have to send ---- */
 
 static void test_a_reply_has_its_time_from_when_it_was_given(void **state)
@@ -451,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_it_is_not_the_peers_turn_while_an_answer_is_due),
         cmocka_unit_test(test_a_begun_request_times_out_beside_an_unanswered_one),
         cmocka_unit_test(test_a_blocked_peer_is_not_timed_out),
+        cmocka_unit_test(test_an_answer_without_bytes_starts_the_idle_time_too),
         cmocka_unit_test(test_a_reply_has_its_time_from_when_it_was_given),
         cmocka_unit_test(test_each_reply_has_a_time_of_its_own),
         cmocka_unit_test(test_a_deferred_request_has_its_time_from_its_delivery),

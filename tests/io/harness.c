@@ -268,6 +268,16 @@ void plain_reset(int fd)
     assert_int_equal(close(fd), 0);
 }
 
+void fill_queue(struct loop *loop, int fillers[2])
+{
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    loop->listener = plain_listen(&loop->addr, 0);
+    fillers[0] = plain_connect(&loop->addr);
+    fillers[1] = gate__sock_open(AF_INET, SOCK_NONBLOCK);
+    assert_true(connect(fillers[1], &loop->addr.u.any, loop->addr.len) == 0 ||
+                errno == EINPROGRESS);
+}
+
 /* ---- A network of one's own ---------------------------------------------------------------- */
 
 static int write_file(const char *path, const char *text)

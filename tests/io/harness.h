@@ -86,6 +86,9 @@ void plain_send(int fd, const void *bytes, size_t len);
 size_t plain_recv(int fd, void *bytes, size_t len);
 void plain_reset(int fd); /* closes with a reset */
 
+/* Makes `listener` one with a full queue on addr, where a connect gets no answer. */
+void fill_queue(struct loop *loop, int fillers[2]);
+
 /* Runs `inside` in a child with a network of its own, where 40000 is the only port that the kernel
  * may choose; skips the test where that is not allowed. */
 void in_private_network(void (*inside)(const char *backend), const char *backend);

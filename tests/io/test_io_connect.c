@@ -70,17 +70,6 @@ static void test_connect_address_is_not_needed_after_submit(void **state)
     assert_int_equal(wait_out(loop, loop->ends[0]), 0);
 }
 
-/* A full queue leaves the next connect without an answer. */
-static void fill_queue(struct loop *loop, int fillers[2])
-{
-    set_addr(&loop->addr, "127.0.0.1", 0);
-    loop->listener = plain_listen(&loop->addr, 0);
-    fillers[0] = plain_connect(&loop->addr);
-    fillers[1] = gate__sock_open(AF_INET, SOCK_NONBLOCK);
-    assert_true(connect(fillers[1], &loop->addr.u.any, loop->addr.len) == 0 ||
-                errno == EINPROGRESS);
-}
-
 static void test_connect_stays_in_flight_at_deadline_and_can_be_cancelled(void **state)
 {
     struct loop *loop = *state;

@@ -97,8 +97,8 @@ typedef enum sim_knob {
 
 const char *sim_knob_name(sim_knob knob);
 
-/* Draws a set of knobs, many of which are off. None of them keeps an honest exchange from its end for
- * longer than seconds, but for the errors. */
+/* Draws a set of knobs, many of which are off. But for the errors, none of them keeps an honest
+ * exchange from its end for longer than seconds. */
 void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng);
 
 typedef struct sim_world sim_world;

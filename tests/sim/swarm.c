@@ -420,6 +420,11 @@ static void judge_all(swarm *all)
         sim_failed(seen->world, "%llu requests counted, %llu handled",
                    (unsigned long long)seen->stats.requests, (unsigned long long)all->handled);
     }
+    /* All peers have left long before the server is stopped. */
+    if (all->strict && (seen->stats.closed[GATE_CLOSE_STOPPED] != 0 ||
+                        seen->stats.closed[GATE_CLOSE_DRAIN_TIMEOUT] != 0)) {
+        sim_failed(seen->world, "%s: a connection outlived its peer", all->codec_name);
+    }
     if (seen->end_ns > seen->start_ns + stop_ns + 6 * (uint64_t)SIM_SECOND) {
         sim_failed(seen->world, "draining took longer than its deadline");
     }

@@ -33,7 +33,8 @@ def declared():
 def synopses(page):
     """(function, its prototype) of each one in a page's synopsis; not of the typedefs."""
     for result, function, arguments in re.findall(
-            r"^\.Ft ([^\n]*)\n\.Fo (\w+)\n(.*?)^\.Fc$", section(page, "SYNOPSIS"), flags=re.M | re.S):
+            r"^\.Ft ([^\n]*)\n\.Fo (\w+)\n(.*?)^\.Fc$", section(page, "SYNOPSIS"),
+            flags=re.M | re.S):
         if not result.startswith("typedef"):
             listed = [" ".join(shlex.split(line)[1:]) for line in arguments.splitlines()]
             yield function, blank(f"{shlex.split(result)[0]} {function}({', '.join(listed)})")

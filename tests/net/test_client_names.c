@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A client and a name with several addresses. The name service is this program's own. */
+
+#include "net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- The name service: "first,second,..." has these addresses, "never" answers never ---- */
+
+static pthread_mutex_t never = PTHREAD_MUTEX_INITIALIZER;
+
+static struct addrinfo *make_info(const char *text)
+{
+    struct addrinfo *info = calloc(1, sizeof *info + sizeof(struct sockaddr_in));
+    if (!info)
+        abort();
+    struct sockaddr_in *addr = (struct sockaddr_in *)(void *)(info + 1);
+    addr->sin_family = AF_INET;
+    inet_pton(AF_INET, text, &addr->sin_addr);
+    info->ai_family = AF_INET;
+    info->ai_addr = (struct sockaddr *)addr;
+    info->ai_addrlen = sizeof *addr;
+    return info;
+}
+
+static const char *const names[][4] = {
+    {"none-listens", "127.0.0.3", "127.0.0.4", NULL},
+    {"last-listens", "127.0.0.3", "127.0.0.4", "127.0.0.1"},
+    {"first-hangs", "127.0.0.2", "127.0.0.1", NULL},
+};
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **list)
+{
+    struct addrinfo **end = list;
+    (void)service, (void)hints;
+    *list = NULL;
+    if (!strcmp(name, "never")) {
+        pthread_mutex_lock(&never); /* the test has it */
+        pthread_mutex_unlock(&never);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        for (int j = 1; !strcmp(name, names[i][0]) && j < 4 && names[i][j]; j++) {
+            *end = make_info(names[i][j]);
+            end = &(*end)->ai_next;
+        }
+    return *list ? 0 : EAI_NONAME;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+    while (list) {
+        struct addrinfo *next = list->ai_next;
+        free(list);
+        list = next;
+    }
+}
+
+/* ---- The tests ---- */
+
+static int ask(const char *name, uint16_t port, int timeout_ms)
+{
+    char reply[8];
+    size_t len = sizeof reply;
+    int rc = gate_client_exchange(name, port, "hello", 5, reply, &len, timeout_ms);
+    assert_int_equal(len, rc ? 0 : 5);
+    return rc;
+}
+
+static void test_each_address_is_tried(void **state)
+{
+    (void)state;
+    gate_options options = net_options(net_echo, NULL);
+    net_server *s = net_start(&options);
+    assert_int_equal(ask("last-listens", s->port, 20000), 0);
+    assert_int_equal(ask("none-listens", s->port, 20000), -ECONNREFUSED);
+    assert_int_equal(ask("no-such-name", s->port, 20000), GATE_ENAME);
+    assert_int_equal(gate_outcome(GATE_ENAME), GATE_NOT_SENT);
+    net_stop(s);
+}
+
+/* A listener with a full queue leaves a part of the time to the addresses behind it. */
+static void test_an_address_that_hangs_leaves_time_for_the_next(void **state)
+{
+    (void)state;
+    int fds[8];
+    gate_options options = net_options(net_echo, NULL);
+    net_server *s = net_start(&options);
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(s->port)};
+    inet_pton(AF_INET, "127.0.0.2", &addr.sin_addr);
+    int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(full, (struct sockaddr *)&addr, sizeof addr), 0);
+    assert_int_equal(listen(full, 0), 0);
+    for (int i = 0; i < 8; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(fds[i], (struct sockaddr *)&addr, sizeof addr);
+    }
+    uint64_t start = net_now_ms();
+    assert_int_equal(ask("first-hangs", s->port, 2000), 0);
+    assert_true(net_now_ms() - start >= 999);
+    for (int i = 0; i < 8; i++)
+        net_close(fds[i]);
+    net_close(full);
+    net_stop(s);
+}
+
+static void test_a_name_service_that_never_answers_is_given_up_in_time(void **state)
+{
+    (void)state;
+    pthread_mutex_lock(&never);
+    uint64_t start = net_now_ms();
+    int rc = ask("never", 1, 150);
+    uint64_t took = net_now_ms() - start;
+    pthread_mutex_unlock(&never);
+    assert_int_equal(rc, -ETIMEDOUT);
+    assert_int_equal(gate_outcome(rc), GATE_NOT_SENT);
+    assert_true(took >= 149 && took < 20000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        NET_TEST(test_each_address_is_tried),
+        NET_TEST(test_an_address_that_hangs_leaves_time_for_the_next),
+        NET_TEST(test_a_name_service_that_never_answers_is_given_up_in_time),
+    };
+    return cmocka_run_group_tests_name("client_names", tests, NULL, NULL);
+}
