@@ -10,9 +10,9 @@
 #include <time.h>
 
 /* http_hello [PORT]: HTTP/1.1 with one page: GET or HEAD / is answered by "hello". Connections stay
- * open and requests may be pipelined. A request that is not quite HTTP, or that could be read in two
- * ways, is refused and ends its connection, so that nothing can hide behind it. SIGTERM and SIGINT
- * end the server. */
+ * open and requests may be pipelined. A request that is not quite HTTP, or that could be read in
+ * two ways, is refused and ends its connection, so that nothing can hide behind it. SIGTERM and
+ * SIGINT end the server. */
 enum {
     HEAD_MAX = 8192,      /* bytes of a request */
     FIRST_LINE_MAX = 4096 /* of its first line */
@@ -60,7 +60,7 @@ static int is_token(slice text)
     return text.len > 0;
 }
 
-/* Takes what stands before the mark from the text's front, and the mark; all where there is none. */
+/* Takes what stands before the mark off the text's front, and the mark; all where it has none. */
 static slice take(slice *text, char mark)
 {
     const char *found = text->len ? memchr(text->bytes, mark, text->len) : NULL;
