@@ -89,6 +89,10 @@ class Answers(Server):
         self.assertEqual(head, (200, get[1], b""))
         self.assertEqual(get[2], b"hello\n")
 
+    def test_head_that_ends_the_connection_has_no_body(self):
+        head, = self.exchange(b"HEAD / HTTP/1.0\r\n\r\n", heads={0}, end=False)
+        self.assertEqual((head[0], head[1]["Content-Length"]), (200, "6"))
+
     def test_head_is_refused_without_a_body(self):
         replies = self.exchange(b"HEAD / HTTP/1.1\r\n\r\n", heads={0}, end=False)
         self.assertEqual([reply[0] for reply in replies], [400])

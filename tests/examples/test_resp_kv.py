@@ -153,6 +153,19 @@ class Commands(Server):
         keys = [b"key:%d" % i for i in range(500)]
         self.assertEqual(client.ask("MGET", *keys), [expected.get(key) for key in keys])
 
+    def test_keys_that_share_a_bucket(self):
+        client, count = self.client(), 40000  # of which about 800 do
+
+        def all_of(*args):
+            client.send(b"".join(command(*(str(i) if arg == "?" else arg for arg in args))
+                                 for i in range(count)))
+            return [client.read() for _ in range(count)]
+
+        self.assertEqual(all_of("SET", "?", "?"), [b"OK"] * count)
+        self.assertEqual(all_of("GET", "?"), [b"%d" % i for i in range(count)])
+        self.assertEqual(all_of("DEL", "?"), [1] * count)
+        self.assertEqual(all_of("EXISTS", "?"), [0] * count)
+
     def test_what_the_tools_ask_for(self):
         client = self.client()
         self.assertEqual(client.ask("COMMAND"), [])
@@ -206,6 +219,7 @@ class Protocol(Server):
         (b"*2\r\n$4\r\nECHO\r\n$1048570\r\n", "invalid bulk length"),
         (b"*1\r\n$4\r\nPINGS\r\n", "expected CRLF"),
         (b"*1\r\n$4\r\nPING\rx", "expected CRLF"),
+        (b"*1\r\n$4\r\nPINGx\n", "expected CRLF"),
         (b"a " * 1025 + b"\n", "too many arguments"),
         (b"x" * 65536, "too big inline request"),
     )
