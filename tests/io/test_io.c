@@ -296,6 +296,21 @@ static void test_last_send_closes(void **state)
     assert_int_equal(plain_recv(loop->peer, got, sizeof got), 3);
 }
 
+/* The close then resets the connection, and the reset must not overtake the bytes. */
+static void test_last_send_arrives_where_input_is_unread(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    char got[3];
+
+    join(loop, "127.0.0.1");
+    plain_send(loop->peer, "more", 4);
+    submit_send(loop, end, "bye", 3, GATE_IO_LAST);
+    assert_int_equal(wait_out(loop, end), 3);
+    assert_int_equal(plain_recv(loop->peer, got, 3), 3);
+    assert_memory_equal(got, "bye", 3);
+}
+
 static void test_last_send_that_is_short_stays_open(void **state)
 {
     struct loop *loop = *state;
@@ -412,6 +427,7 @@ int main(void)
         OVER_ALL(test_waiting_for_both_takes_no_time_of_the_processor),
         OVER_ALL(test_send_completes_while_a_recv_waits),
         OVER_ALL(test_last_send_closes),
+        OVER_ALL(test_last_send_arrives_where_input_is_unread),
         OVER_ALL(test_last_send_that_is_short_stays_open),
         OVER_ALL(test_shutdown_ends_our_side_only),
         OVER_ALL(test_close_tells_the_peer_and_frees_the_descriptor),

@@ -12,26 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "crowd.h"
 #include "io/io_uring.h"
 #include "io/sock.h"
 
-enum { CROWD = 60 };
-
 static const gate__uring_sizes tiny = {
     .submissions = 4, .completions = 8, .buffers = 2, .buffer_size = 64};
-
-/* One connection of a crowd; what it gets is counted. */
-struct member {
-    gate_sock sock;
-    int peer;
-    size_t bytes;
-    unsigned sum; /* of the bytes, each times its place */
-    int mores;
-    int finals;
-    int result;
-};
-
-static struct member crowd[CROWD];
 
 static struct gate__uring *ring_of(struct loop *loop)
 {
@@ -44,87 +30,6 @@ static void resize(struct loop *loop, const gate__uring_sizes *sizes)
     assert_int_equal(gate__io_uring_open_sized(&loop->io, sizes), 0);
 }
 
-static void run_turns(struct loop *loop, int turns)
-{
-    for (int i = 0; i < turns; i++)
-        assert_int_equal(loop->io->ops->run(loop->io, gate__clock_ns() + MS), 0);
-}
-
-static void count_in(gate_io *io, gate_op *op, int result, unsigned flags)
-{
-    struct member *one = (struct member *)(void *)((char *)op - offsetof(struct member, sock.in));
-    const unsigned char *bytes = op->buf;
-
-    (void)io;
-    for (int i = 0; i < result; i++)
-        one->sum += bytes[i] * (unsigned)++one->bytes;
-    one->result = result;
-    if (flags & GATE_IO_MORE)
-        one->mores++;
-    else
-        one->finals++;
-}
-
-static void gather(struct loop *loop, int count)
-{
-    memset(crowd, 0, sizeof crowd);
-    for (int i = 0; i < count; i++) {
-        int pair[2];
-
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
-                         0);
-        gate__sock_init(&crowd[i].sock, pair[0]);
-        crowd[i].peer = pair[1];
-    }
-    (void)loop;
-}
-
-static int finals(int count)
-{
-    int sum = 0;
-
-    for (int i = 0; i < count; i++)
-        sum += crowd[i].finals;
-    return sum;
-}
-
-static void wait_finals(struct loop *loop, int count)
-{
-    for (int i = 0; i < 1000 && finals(count) < count; i++)
-        run_turns(loop, 1);
-    for (int i = 0; i < count; i++)
-        assert_int_equal(crowd[i].finals, 1);
-}
-
-static void recv_all(struct loop *loop, int count, unsigned flags)
-{
-    for (int i = 0; i < count; i++) {
-        crowd[i].finals = 0;
-        loop->io->ops->recv(loop->io, &crowd[i].sock, flags, count_in);
-    }
-    assert_int_equal(finals(count), 0);
-}
-
-static void cancel_all(struct loop *loop, int count)
-{
-    for (int i = 0; i < count; i++)
-        loop->io->ops->cancel(loop->io, &crowd[i].sock, &crowd[i].sock.in);
-}
-
-static void ignore(gate_io *io, gate_op *op, int result, unsigned flags)
-{
-    (void)io, (void)op, (void)result, (void)flags;
-}
-
-static void disperse(struct loop *loop, int count)
-{
-    for (int i = 0; i < count; i++) {
-        loop->io->ops->close(loop->io, &crowd[i].sock, ignore);
-        close(crowd[i].peer);
-    }
-    run_turns(loop, 1);
-}
-
 /* ---- Too small ----------------------------------------------------------------------------- */
 
 static void test_submissions_beyond_the_queue_are_not_lost(void **state)
@@ -132,18 +37,18 @@ static void test_submissions_beyond_the_queue_are_not_lost(void **state)
     struct loop *loop = *state;
 
     resize(loop, &tiny);
-    gather(loop, CROWD);
-    recv_all(loop, CROWD, 0); /* before the ring is even enabled */
+    crowd_gather(CROWD);
+    crowd_recv_all(loop, CROWD, 0); /* before the ring is even enabled */
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "x", 1);
-    wait_finals(loop, CROWD);
-    recv_all(loop, CROWD, 0);
+    crowd_wait_finals(loop, CROWD);
+    crowd_recv_all(loop, CROWD, 0);
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "y", 1);
-    wait_finals(loop, CROWD);
+    crowd_wait_finals(loop, CROWD);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(crowd[i].sum, 'x' + 2 * 'y');
-    disperse(loop, CROWD);
+    crowd_disperse(loop, CROWD);
 }
 
 /* The kernel keeps what does not fit in its queue, and may end what stays armed. */
@@ -152,8 +57,8 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
     struct loop *loop = *state;
 
     resize(loop, &(gate__uring_sizes){4, 4, 64, 64});
-    gather(loop, CROWD);
-    recv_all(loop, CROWD, GATE_IO_STAY);
+    crowd_gather(CROWD);
+    crowd_recv_all(loop, CROWD, GATE_IO_STAY);
     run_turns(loop, 2);
     for (int round = 0; round < 5; round++)
         for (int i = 0; i < CROWD; i++)
@@ -166,10 +71,8 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
         run_turns(loop, 1);
         for (int i = 0; i < CROWD; i++) {
             left += !crowd[i].finals || crowd[i].result;
-            if (crowd[i].finals && crowd[i].result > 0) { /* ended, not at an end */
-                crowd[i].finals = 0;
-                loop->io->ops->recv(loop->io, &crowd[i].sock, GATE_IO_STAY, count_in);
-            }
+            if (crowd[i].finals && crowd[i].result > 0) /* ended, not at an end */
+                crowd_stay(loop, &crowd[i]);
         }
         if (!left)
             break;
@@ -178,7 +81,7 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
         assert_int_equal(crowd[i].result, 0);
         assert_int_equal(crowd[i].bytes, 5);
     }
-    disperse(loop, CROWD);
+    crowd_disperse(loop, CROWD);
 }
 
 static void test_accepts_beyond_the_queue_are_not_lost(void **state)
@@ -208,14 +111,14 @@ static void test_input_without_a_buffer_is_not_lost(void **state)
     struct loop *loop = *state;
 
     resize(loop, &(gate__uring_sizes){128, 256, 2, 64});
-    gather(loop, CROWD);
+    crowd_gather(CROWD);
     for (int i = 0; i < CROWD; i++)
         plain_send(crowd[i].peer, "ab", 2);
-    recv_all(loop, CROWD, 0);
-    wait_finals(loop, CROWD);
+    crowd_recv_all(loop, CROWD, 0);
+    crowd_wait_finals(loop, CROWD);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(crowd[i].sum, 'a' + 2 * 'b');
-    disperse(loop, CROWD);
+    crowd_disperse(loop, CROWD);
 }
 
 /* ---- What stays armed ---------------------------------------------------------------------- */
@@ -227,16 +130,16 @@ static void test_recv_that_stays_gives_all_bytes_in_order(void **state)
     unsigned sum = 0;
 
     resize(loop, &tiny);
-    gather(loop, 1);
+    crowd_gather(1);
     for (size_t i = 0; i < sizeof text; i++)
         sum += (unsigned char)(text[i] = (char)('a' + i % 26)) * (unsigned)(i + 1);
-    recv_all(loop, 1, GATE_IO_STAY);
+    crowd_recv_all(loop, 1, GATE_IO_STAY);
     run_turns(loop, 1);
     plain_send(crowd[0].peer, text, sizeof text);
     for (int i = 0; i < 1000 && crowd[0].bytes < sizeof text; i++) {
         run_turns(loop, 1);
         if (!gate__op_busy(&crowd[0].sock.in))
-            loop->io->ops->recv(loop->io, &crowd[0].sock, GATE_IO_STAY, count_in);
+            crowd_stay(loop, &crowd[0]);
     }
     assert_int_equal(crowd[0].bytes, sizeof text);
     assert_int_equal(crowd[0].sum, sum);
@@ -244,22 +147,22 @@ static void test_recv_that_stays_gives_all_bytes_in_order(void **state)
     plain_send(crowd[0].peer, "x", 1);
     run_turns(loop, 2);
     assert_int_equal(crowd[0].bytes, sizeof text + 1);
-    cancel_all(loop, 1);
+    crowd_cancel_all(loop, 1);
     run_turns(loop, 5);
     assert_int_equal(crowd[0].result, -ECANCELED);
-    disperse(loop, 1);
+    crowd_disperse(loop, 1);
 }
 
 static void test_recv_without_leave_to_stay_ends_at_once(void **state)
 {
     struct loop *loop = *state;
 
-    gather(loop, 1);
-    recv_all(loop, 1, 0);
+    crowd_gather(1);
+    crowd_recv_all(loop, 1, 0);
     plain_send(crowd[0].peer, "x", 1);
-    wait_finals(loop, 1);
+    crowd_wait_finals(loop, 1);
     assert_int_equal(crowd[0].mores, 0);
-    disperse(loop, 1);
+    crowd_disperse(loop, 1);
 }
 
 /* ---- Cancel -------------------------------------------------------------------------------- */
@@ -269,18 +172,18 @@ static void test_cancel_of_many_ends_each_once(void **state)
     struct loop *loop = *state;
 
     resize(loop, &tiny);
-    gather(loop, CROWD);
+    crowd_gather(CROWD);
     for (int staying = 0; staying < 2; staying++) {
-        recv_all(loop, CROWD, staying ? GATE_IO_STAY : 0);
+        crowd_recv_all(loop, CROWD, staying ? GATE_IO_STAY : 0);
         run_turns(loop, staying * 40); /* cancelled in the queue, or in the kernel */
-        cancel_all(loop, CROWD);
-        cancel_all(loop, CROWD);
-        assert_int_equal(finals(CROWD), 0);
-        wait_finals(loop, CROWD);
+        crowd_cancel_all(loop, CROWD);
+        crowd_cancel_all(loop, CROWD);
+        assert_int_equal(crowd_finals(CROWD), 0);
+        crowd_wait_finals(loop, CROWD);
         for (int i = 0; i < CROWD; i++)
             assert_int_equal(crowd[i].result, -ECANCELED);
     }
-    disperse(loop, CROWD);
+    crowd_disperse(loop, CROWD);
 }
 
 /* Bytes and the cancelling meet at every stage; what was not received is still there. */
@@ -289,9 +192,9 @@ static void test_cancel_that_meets_input_loses_nothing(void **state)
     struct loop *loop = *state;
     size_t sent = 0;
 
-    gather(loop, 1);
+    crowd_gather(1);
     for (int i = 0; i < 1000; i++) {
-        recv_all(loop, 1, i & 1 ? GATE_IO_STAY : 0);
+        crowd_recv_all(loop, 1, i & 1 ? GATE_IO_STAY : 0);
         if (i & 2)
             assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
         plain_send(crowd[0].peer, "x", 1);
@@ -299,20 +202,36 @@ static void test_cancel_that_meets_input_loses_nothing(void **state)
         if (i & 4)
             assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
         if (i & 8)
-            cancel_all(loop, 1);
+            crowd_cancel_all(loop, 1);
         if (i & 16) {
             plain_send(crowd[0].peer, "x", 1);
             sent++;
         }
-        cancel_all(loop, 1);
-        wait_finals(loop, 1);
+        crowd_cancel_all(loop, 1);
+        crowd_wait_finals(loop, 1);
     }
     while (crowd[0].bytes < sent) {
-        recv_all(loop, 1, 0);
-        wait_finals(loop, 1);
+        crowd_recv_all(loop, 1, 0);
+        crowd_wait_finals(loop, 1);
     }
     assert_int_equal(crowd[0].bytes, sent);
-    disperse(loop, 1);
+    crowd_disperse(loop, 1);
+}
+
+/* Here it is made to look for something else, as where the kernel has just taken the op up. */
+static void test_cancel_that_finds_nothing_is_repeated(void **state)
+{
+    struct loop *loop = *state;
+    const struct io_uring_sq *sq = &ring_of(loop)->ring.sq;
+
+    crowd_gather(1);
+    crowd_recv_all(loop, 1, 0);
+    run_turns(loop, 1);
+    crowd_cancel_all(loop, 1);
+    sq->sqes[(sq->sqe_tail - 1) & sq->ring_mask].addr += 8;
+    crowd_wait_finals(loop, 1);
+    assert_int_equal(crowd[0].result, -ECANCELED);
+    crowd_disperse(loop, 1);
 }
 
 /* A request to cancel that finds nothing must not hit the next op at the same address. */
@@ -320,19 +239,19 @@ static void test_late_cancel_does_not_reach_the_next_op(void **state)
 {
     struct loop *loop = *state;
 
-    gather(loop, 1);
-    recv_all(loop, 1, 0);
+    crowd_gather(1);
+    crowd_recv_all(loop, 1, 0);
     run_turns(loop, 1);
     plain_send(crowd[0].peer, "x", 1);
-    cancel_all(loop, 1);
-    wait_finals(loop, 1);
-    recv_all(loop, 1, 0);
+    crowd_cancel_all(loop, 1);
+    crowd_wait_finals(loop, 1);
+    crowd_recv_all(loop, 1, 0);
     run_turns(loop, 3);
     if (crowd[0].finals == 0)
         plain_send(crowd[0].peer, "y", 1);
-    wait_finals(loop, 1);
+    crowd_wait_finals(loop, 1);
     assert_int_equal(crowd[0].result, 1);
-    disperse(loop, 1);
+    crowd_disperse(loop, 1);
 }
 
 /* ---- Kept connections ---------------------------------------------------------------------- */
@@ -392,15 +311,15 @@ static void test_ring_belongs_to_the_thread_that_ran_it_first(void **state)
     pthread_t thread;
     void *rc;
 
-    gather(loop, 1);
-    recv_all(loop, 1, 0);
+    crowd_gather(1);
+    crowd_recv_all(loop, 1, 0);
     run_turns(loop, 1);
     assert_int_equal(pthread_create(&thread, NULL, run_elsewhere, loop->io), 0);
     assert_int_equal(pthread_join(thread, &rc), 0);
     assert_int_equal((intptr_t)rc, -EEXIST);
     plain_send(crowd[0].peer, "x", 1);
-    wait_finals(loop, 1);
-    disperse(loop, 1);
+    crowd_wait_finals(loop, 1);
+    crowd_disperse(loop, 1);
 }
 
 static void *run_and_free(void *arg)
@@ -466,6 +385,20 @@ static void test_wake_is_told_once(void **state)
     assert_true(gate__clock_ns() >= deadline);
 }
 
+static void test_wake_works_after_its_wait_was_ended(void **state)
+{
+    struct loop *loop = *state;
+
+    run_turns(loop, 1);
+    gate__uring_unwatch_wake(ring_of(loop));
+    run_turns(loop, 2);
+    loop->io->ops->wake(loop->io);
+    assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
+    run_turns(loop, 1);
+    loop->io->ops->wake(loop->io);
+    assert_int_equal(loop->io->ops->run(loop->io, UINT64_MAX), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,12 +410,14 @@ int main(void)
         OVER("io_uring", test_recv_without_leave_to_stay_ends_at_once),
         OVER("io_uring", test_cancel_of_many_ends_each_once),
         OVER("io_uring", test_cancel_that_meets_input_loses_nothing),
+        OVER("io_uring", test_cancel_that_finds_nothing_is_repeated),
         OVER("io_uring", test_late_cancel_does_not_reach_the_next_op),
         OVER("io_uring", test_connections_behind_a_cancelled_accept_end_with_the_listener),
         OVER("io_uring", test_ring_belongs_to_the_thread_that_ran_it_first),
         OVER("io_uring", test_loop_may_run_and_end_on_another_thread_than_it_was_opened_on),
         OVER("io_uring", test_ring_refuses_what_is_not_used),
         OVER("io_uring", test_wake_is_told_once),
+        OVER("io_uring", test_wake_works_after_its_wait_was_ended),
     };
 
     return RUN_OVER(tests);
