@@ -231,11 +231,12 @@ static void update(gate__stream *stream)
 
 void gate__streams_expire(gate__streams *streams)
 {
+    uint64_t now_ns = streams->io->turn_ns;
     gate__timer *timer;
-    gate__timers_advance(&streams->timers, streams->io->now_ns / NS_PER_MS);
+    gate__timers_advance(&streams->timers, now_ns / NS_PER_MS);
     while ((timer = gate__timers_pop(&streams->timers))) {
         gate__stream *stream = GATE__OWNER(timer, gate__stream, timer);
-        gate__conn_expire(&stream->conn, now(stream));
+        gate__conn_expire(&stream->conn, now_ns);
         update(stream);
     }
 }

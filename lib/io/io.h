@@ -159,7 +159,8 @@ struct gate_io_ops {
 /* The head of every backend's own struct. */
 struct gate_io {
     const gate_io_ops *ops;
-    uint64_t now_ns; /* the turn's time */
+    uint64_t now_ns;  /* the time, as last read */
+    uint64_t turn_ns; /* when events were looked for: what has come since then is not known yet */
     int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
 };
 

@@ -11,6 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "io/kernel.h"
 #include "io/resolve.h"
 #include "io/sock.h"
 
@@ -100,7 +101,7 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
     if (!fits(self->send_timeout_ns, left_ns))
         set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
     if (connect(sock->fd, &self->addr.u.any, self->addr.len) == 0)
-        return gate__sock_connected(sock->fd, &self->addr);
+        return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
     if (errno == EINPROGRESS || errno == EALREADY)
         return -EAGAIN;
     return errno == EAGAIN || errno == EINTR ? -errno : gate__sock_connect_code(&self->addr, errno);
@@ -376,29 +377,6 @@ static int adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
     return -EOPNOTSUPP;
 }
 
-static void discard(gate_io *io, int fd)
-{
-    (void)io;
-    close(fd);
-}
-
-static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
-{
-    (void)io;
-    return gate__sock_peer(sock->fd, addr);
-}
-
-static size_t unacked(gate_io *io, const gate_sock *sock)
-{
-    (void)io;
-    return gate__sock_unacked(sock->fd);
-}
-
-static uint64_t read_clock(gate_io *io)
-{
-    return io->now_ns = gate__clock_ns();
-}
-
 static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     begin_in(io, &sock->in, GATE_OP_ACCEPT, flags, done);
@@ -469,9 +447,9 @@ static const gate_io_ops blocking_ops = {
     .name = "blocking",
     .listen = listen_on,
     .adopt = adopt,
-    .discard = discard,
-    .unacked = unacked,
-    .peer = peer_of,
+    .discard = gate__kernel_discard,
+    .unacked = gate__kernel_unacked,
+    .peer = gate__kernel_peer,
     .accept = submit_accept,
     .connect = submit_connect,
     .recv = submit_recv,
@@ -482,12 +460,17 @@ static const gate_io_ops blocking_ops = {
     .resolve = submit_resolve,
     .resolve_cancel = cancel_resolve,
     .run = run,
-    .now = read_clock,
+    .now = gate__kernel_now,
     .wake = wake,
     .free = free_loop,
 };
 
 /* The buffer is left as it is, since it is large and needs no zeroes. */
+int gate__io_blocking_met_itself(const gate__io_blocking *self, const gate_sock *sock)
+{
+    return gate__sock_connected(sock->fd, &self->addr) != 0;
+}
+
 void gate__io_blocking_init(gate__io_blocking *self)
 {
     memset(self, 0, offsetof(gate__io_blocking, addr));

@@ -30,10 +30,14 @@ typedef struct gate__io_blocking {
     void *into;
     size_t into_len;
     int sent; /* sends of this connection: 0, 1, or more */
+    int unchecked; /* connect does not look whether the socket has met itself: its owner will */
     atomic_int woken;
     gate__sockaddr addr; /* what is being connected to */
     uint8_t buf[16 * 1024];
 } gate__io_blocking;
+
+/* Has an unchecked connect joined the socket to itself? One system call, or two. */
+int gate__io_blocking_met_itself(const gate__io_blocking *self, const gate_sock *sock);
 
 /* Makes self->io usable. Cannot fail. */
 void gate__io_blocking_init(gate__io_blocking *self);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/kernel.h"
 #include "io/resolve.h"
 #include "io/sock.h"
 
@@ -89,9 +90,9 @@ static void take_lookups(struct gate__epoll *self)
 
 static void note_ready(struct gate__epoll *self, gate_sock *sock, uint32_t events)
 {
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
         sock->state |= SOCK_HUNG_UP;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         sock->state &= ~(uint32_t)SOCK_IN_BLOCKED;
         if (gate__op_busy(&sock->in))
             gate__epoll_push(self, &sock->in);
@@ -153,6 +154,8 @@ static int run(gate_io *io, uint64_t deadline_ns)
     if (rc < 0)
         return rc;
     io->now_ns = gate__clock_ns();
+    if (!self->skipped)
+        io->turn_ns = io->now_ns;
     for (int i = 0; i < self->event_count; i++)
         note_event(self, &self->events[i]);
     work_off(self);
@@ -173,51 +176,6 @@ static void wake(gate_io *io)
 }
 
 /* ---- Submitting ---------------------------------------------------------------------------- */
-
-static int listen_on(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                     unsigned flags)
-{
-    int fd = gate__sock_listen(addr, backlog, flags);
-
-    (void)io;
-    if (fd < 0)
-        return fd;
-    gate__sock_init(sock, fd);
-    return 0;
-}
-
-static int adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
-{
-    int rc = gate__sock_adopt(fd, addr);
-
-    (void)io;
-    if (rc == 0)
-        gate__sock_init(sock, fd);
-    return rc;
-}
-
-static void discard(gate_io *io, int fd)
-{
-    (void)io;
-    close(fd);
-}
-
-static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
-{
-    (void)io;
-    return gate__sock_peer(sock->fd, addr);
-}
-
-static size_t unacked(gate_io *io, const gate_sock *sock)
-{
-    (void)io;
-    return gate__sock_unacked(sock->fd);
-}
-
-static uint64_t read_clock(gate_io *io)
-{
-    return io->now_ns = gate__clock_ns();
-}
 
 static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
@@ -321,11 +279,11 @@ static void free_loop(gate_io *io)
 
 static const gate_io_ops epoll_ops = {
     .name = "epoll",
-    .listen = listen_on,
-    .adopt = adopt,
-    .discard = discard,
-    .unacked = unacked,
-    .peer = peer_of,
+    .listen = gate__kernel_listen,
+    .adopt = gate__kernel_adopt,
+    .discard = gate__kernel_discard,
+    .unacked = gate__kernel_unacked,
+    .peer = gate__kernel_peer,
     .accept = submit_accept,
     .connect = submit_connect,
     .recv = submit_recv,
@@ -336,7 +294,7 @@ static const gate_io_ops epoll_ops = {
     .resolve = submit_resolve,
     .resolve_cancel = cancel_resolve,
     .run = run,
-    .now = read_clock,
+    .now = gate__kernel_now,
     .wake = wake,
     .free = free_loop,
 };

@@ -35,7 +35,7 @@ enum { GATE__EPOLL_SCRATCH = 64 * 1024 }; /* what one recv takes */
 enum {
     SOCK_IN_BLOCKED = 1,  /* no input as of the last recv */
     SOCK_OUT_BLOCKED = 2, /* no room as of the last send, or connecting */
-    SOCK_HUNG_UP = 4,     /* the end of input or an error is behind what can be read */
+    SOCK_HUNG_UP = 4,     /* there is more behind a short read: the end, an error, urgent data */
     SOCK_WATCH_IN = 8,
     SOCK_WATCH_OUT = 16,
     SOCK_GENERATION_SHIFT = 8

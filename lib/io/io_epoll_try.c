@@ -78,7 +78,7 @@ static int add(struct gate__epoll *self, gate_sock *sock, uint32_t events)
 /* wanted: SOCK_WATCH_IN, or both. */
 static int watch(struct gate__epoll *self, gate_sock *sock, uint32_t wanted)
 {
-    uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+    uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     int rc;
 
     if ((sock->state & wanted) == wanted)

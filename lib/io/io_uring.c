@@ -13,7 +13,7 @@
 enum { QUEUE_MAX = 512 };
 
 /* What one waits for completions when the kernel has no memory to take submissions. */
-enum { RETRY_NS = 1000000 };
+enum { RETRY_NS = 1000000, SLOW_NS = 1000000 };
 
 static struct gate__uring *self_of(gate_io *io)
 {
@@ -183,15 +183,27 @@ static void note(struct gate__uring *self, const struct io_uring_cqe *cqe)
     }
 }
 
+/* After a callback that took long: what has been submitted does not wait for the others. */
+static void hand_over(struct gate__uring *self, uint64_t *last_ns)
+{
+    if (self->io.now_ns - *last_ns < SLOW_NS)
+        return;
+    *last_ns = self->io.now_ns;
+    enter(self, to_submit(self), 0, 0, NULL); /* a failure shows at the turn's end */
+}
+
 /* What a callback submits may complete and be posted at once: it has its turn in the next walk. */
 static void walk(struct gate__uring *self)
 {
     const struct io_uring_cq *cq = &self->ring.cq;
     unsigned head = *cq->khead;
     unsigned count = io_uring_cq_ready(&self->ring);
+    uint64_t last_ns = self->io.now_ns;
 
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         note(self, &cq->cqes[(head + i) & cq->ring_mask]);
+        hand_over(self, &last_ns);
+    }
     io_uring_cq_advance(&self->ring, count);
 }
 
@@ -207,6 +219,7 @@ int gate__uring_run(gate_io *io, uint64_t deadline_ns)
     int rc = self->failed ? self->failed : turn(self, deadline_ns);
 
     io->now_ns = gate__clock_ns();
+    io->turn_ns = io->now_ns;
     if (rc == 0)
         walk(self);
     else if (rc != -EEXIST) /* that is about the calling thread */

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "io/kernel.h"
 #include "io/sock.h"
 
 /* What one recv takes at most bounds what a peer can put into memory before it is told to stop: the
@@ -19,53 +20,6 @@ enum { PAGE = 4096 };
 static struct gate__uring *self_of(gate_io *io)
 {
     return (struct gate__uring *)io;
-}
-
-/* ---- Set-up calls of sockets --------------------------------------------------------------- */
-
-static int listen_on(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                     unsigned flags)
-{
-    int fd = gate__sock_listen(addr, backlog, flags);
-
-    (void)io;
-    if (fd < 0)
-        return fd;
-    gate__sock_init(sock, fd);
-    return 0;
-}
-
-static int adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
-{
-    int rc = gate__sock_adopt(fd, addr);
-
-    (void)io;
-    if (rc == 0)
-        gate__sock_init(sock, fd);
-    return rc;
-}
-
-static void discard(gate_io *io, int fd)
-{
-    (void)io;
-    close(fd);
-}
-
-static int peer_of(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
-{
-    (void)io;
-    return gate__sock_peer(sock->fd, addr);
-}
-
-static size_t unacked(gate_io *io, const gate_sock *sock)
-{
-    (void)io;
-    return gate__sock_unacked(sock->fd);
-}
-
-static uint64_t read_clock(gate_io *io)
-{
-    return io->now_ns = gate__clock_ns();
 }
 
 /* ---- Free ---------------------------------------------------------------------------------- */
@@ -121,11 +75,11 @@ static void free_loop(gate_io *io)
 
 static const gate_io_ops uring_ops = {
     .name = "io_uring",
-    .listen = listen_on,
-    .adopt = adopt,
-    .discard = discard,
-    .unacked = unacked,
-    .peer = peer_of,
+    .listen = gate__kernel_listen,
+    .adopt = gate__kernel_adopt,
+    .discard = gate__kernel_discard,
+    .unacked = gate__kernel_unacked,
+    .peer = gate__kernel_peer,
     .accept = gate__uring_accept,
     .connect = gate__uring_connect,
     .recv = gate__uring_recv,
@@ -136,7 +90,7 @@ static const gate_io_ops uring_ops = {
     .resolve = gate__uring_resolve,
     .resolve_cancel = gate__uring_resolve_cancel,
     .run = gate__uring_run,
-    .now = read_clock,
+    .now = gate__kernel_now,
     .wake = gate__uring_wake,
     .free = free_loop,
 };

@@ -36,6 +36,9 @@ LINE = ["--framing", "line", "--expect", "welcome to server!", "--warm-up", "300
 CASES = {
     "once": Case("one-shot, 64 at a time", "once", GATE + PEERS + ["python"],
                  ["--expect", "welcome to server!", "-c", "64", "--warm-up", "300ms"], 40000),
+    "defer": Case("one-shot, accepted with the first bytes", "once",
+                  ["gate-uring-defer", "gate-epoll-defer", "raw-uring"],
+                  ["--expect", "welcome to server!", "-c", "64", "--warm-up", "300ms"], 40000),
     "open": Case("kept open, 64 connections, 1 in flight", "line", GATE + PEERS,
                  LINE + ["-c", "64"], 200000),
     "open-16": Case("kept open, 64 connections, 16 pipelined", "line", GATE + PEERS,
@@ -75,7 +78,9 @@ class Race:
             io = "io_uring" if parts[1] == "uring" else "epoll"
             argv = [os.path.join(self.build, "cli/gate-server"), "-l", "0.0.0.0:0", "--io", io,
                     "--backlog", BACKLOG, "--framing", "line" if kind == "line" else "raw"]
-            if len(parts) == 3:
+            if parts[2:] == ["defer"]:
+                argv.append("--defer-accept")
+            elif len(parts) == 3:
                 argv += ["--workers", parts[2]]
                 cores += "," + self.load_core
             return cores, argv

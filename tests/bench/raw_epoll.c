@@ -38,7 +38,9 @@ static int serve(int fd)
         return 0;
     }
     reply = answer(buffer, (size_t)got);
-    if (send(fd, reply.bytes, reply.len, MSG_NOSIGNAL) < 0 || reply.last)
+    /* The last bytes wait for the close: both leave in one segment. */
+    if (send(fd, reply.bytes, reply.len, MSG_NOSIGNAL | (reply.last ? MSG_MORE : 0)) < 0 ||
+        reply.last)
         close(fd);
     return 0;
 }

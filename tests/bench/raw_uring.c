@@ -72,15 +72,17 @@ static void start_close(int fd)
     mark(sqe, OTHER, fd);
 }
 
-/* The two of a link have to be in one submission. */
+/* The two of a link have to be in one submission. The last bytes wait for the close: both leave in
+ * one segment. */
 static void start_send(int fd, peer_answer reply)
 {
+    int flags = MSG_NOSIGNAL | MSG_WAITALL | (reply.last ? MSG_MORE : 0);
     struct io_uring_sqe *sqe;
 
     if (io_uring_sq_space_left(&ring) < 2)
         io_uring_submit(&ring);
     sqe = take_sqe();
-    io_uring_prep_send(sqe, fd, reply.bytes, reply.len, MSG_NOSIGNAL | MSG_WAITALL);
+    io_uring_prep_send(sqe, fd, reply.bytes, reply.len, flags);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS | (reply.last ? IOSQE_IO_HARDLINK : 0);
     mark(sqe, OTHER, fd);
     if (reply.last)

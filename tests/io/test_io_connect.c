@@ -119,6 +119,24 @@ static void connect_to_port_of_its_own(const char *backend)
     loop_teardown(&state);
 }
 
+static void ask_a_port_of_its_own(const char *backend)
+{
+    char reply[16];
+    size_t len = sizeof reply;
+
+    (void)backend;
+    assert_int_equal(gate_client_exchange("127.0.0.1", 40000, "1", 1, reply, &len, 5000),
+                     GATE_ESELF);
+    assert_int_equal(len, 0);
+}
+
+static void test_client_that_asks_itself_is_told(void **state)
+{
+    struct loop *loop = *state;
+
+    in_private_network(ask_a_port_of_its_own, loop->io->ops->name);
+}
+
 static void test_connect_to_itself_is_told(void **state)
 {
     struct loop *loop = *state;
@@ -243,6 +261,7 @@ int main(void)
         OVER_ALL(test_connect_stays_in_flight_at_deadline_and_can_be_cancelled),
         OVER_ALL(test_connect_goes_on_after_deadline),
         OVER_ALL(test_connect_to_itself_is_told),
+        OVER_ALL(test_client_that_asks_itself_is_told),
         OVER_ALL(test_connect_without_free_port_is_told),
         OVER_ALL(test_resolve_of_a_number_asks_nobody),
         OVER_ALL(test_resolve_gives_all_addresses),

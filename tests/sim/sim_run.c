@@ -397,6 +397,7 @@ static void turn(sim__io *io, uint64_t deadline_ns)
     while (!world->failed) {
         sim__pump(world);
         io->base.now_ns = world->now_ns;
+        io->base.turn_ns = world->now_ns;
         if (finish_batch(io) > 0 || moved < 0) {
             return;
         }
