@@ -14,6 +14,8 @@
 
 enum { PATIENCE_MS = 30000, SERVERS_MAX = 8 };
 
+uint32_t net_epoll = GATE_IO_EPOLL, net_uring = GATE_IO_URING;
+
 static net_server *servers[SERVERS_MAX];
 static int fds_before;
 
@@ -82,6 +84,17 @@ int net_nap(int tries)
 gate_options net_options(gate_handler *handler, const gate_codec *codec)
 {
     return (gate_options){.size = sizeof(gate_options), .handler = handler, .codec = codec};
+}
+
+uint32_t net_io(void **state)
+{
+    gate_options options = net_options(net_echo, NULL);
+    gate_server *server;
+    options.io = *(uint32_t *)*state;
+    if (gate_server_open(&server, &options))
+        skip();
+    gate_server_close(server);
+    return options.io;
 }
 
 void net_echo(gate_request *req, const void *body, size_t len, void *user)

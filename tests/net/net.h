@@ -33,6 +33,15 @@
 #test, test, net_setup, net_teardown, NULL \
     }
 
+/* On each backend of the kernel's, which the test gets from net_io(). */
+#define NET_TEST_EACH_IO(test)                                      \
+    {#test " (epoll)", test, net_setup, net_teardown, &net_epoll},  \
+    {                                                               \
+        #test " (io_uring)", test, net_setup, net_teardown, &net_uring \
+    }
+
+extern uint32_t net_epoll, net_uring;
+
 int net_setup(void **state);
 int net_teardown(void **state);
 
@@ -52,6 +61,8 @@ typedef struct net_server {
     atomic_int ended;
 } net_server;
 
+/* For gate_options.io; skips the test where the kernel hasn't that backend. */
+uint32_t net_io(void **state);
 /* Options with this handler and codec (NULL: raw). */
 gate_options net_options(gate_handler *handler, const gate_codec *codec);
 /* Answers with the request. */

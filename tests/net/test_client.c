@@ -30,6 +30,7 @@ typedef struct peer {
     char got[256]; /* of the last connection */
     size_t got_len;
     atomic_int connections;
+    atomic_int ended;
 } peer;
 
 static void play(peer *p, const act *part, int fd)
@@ -50,6 +51,7 @@ static void play(peer *p, const act *part, int fd)
     if (part->then == RESET)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(fd);
+    p->ended++;
 }
 
 static void *perform(void *arg)
@@ -225,6 +227,33 @@ static void test_an_answer_before_the_request_was_read_is_an_answer(void **state
     assert_memory_equal(reply, "too much", 8);
 }
 
+/* The reset that ends the request tells that the reply is not whole, whatever came before it. */
+static void test_half_a_reply_to_half_a_request_is_truncated(void **state)
+{
+    (void)state;
+    static const act acts[] = {{10, "half", RESET}, {10, NULL, RESET}};
+    static const size_t huge = (size_t)64 << 20;
+    const gate_codec *codecs[] = {gate_codec_raw(), gate_codec_eof()};
+    char *request = calloc(1, huge);
+    assert_non_null(request);
+    for (int i = 0; i < 4; i++) {
+        peer p;
+        char reply[64];
+        size_t len = sizeof reply;
+        gate_client *client;
+        const gate_client_options with = {.size = sizeof with, .codec = codecs[i / 2]};
+        start_peer(&p, &acts[i % 2], 1);
+        assert_int_equal(gate_client_open(&client, "127.0.0.1", p.port, &with), 0);
+        int rc = gate_client_call(client, request, huge, reply, &len, 20000);
+        gate_client_close(client);
+        end_peer(&p);
+        assert_int_equal(rc, i % 2 ? GATE_ECLOSED : GATE_ETRUNCATED);
+        assert_int_equal(gate_outcome(rc), GATE_MAYBE_EXECUTED);
+        assert_int_equal(len, i % 2 ? 0 : 4);
+    }
+    free(request);
+}
+
 /* ---- Connections ---- */
 
 static void test_framed_calls_share_one_connection(void **state)
@@ -288,6 +317,50 @@ static void test_after_a_failure_the_next_call_connects_anew(void **state)
     assert_memory_equal(reply, "fine", len);
     gate_client_close(client);
     assert_int_equal(p.connections, 3);
+    end_peer(&p);
+}
+
+static void test_a_kept_connection_that_the_peer_has_closed_is_replaced(void **state)
+{
+    (void)state;
+    static const act acts[] = {{3, "ok\n", CLOSE}, {3, "fine\n", HOLD}};
+    const gate_client_options with = {.size = sizeof with, .codec = gate_codec_line()};
+    peer p;
+    gate_client *client;
+    char reply[8];
+    size_t len = sizeof reply;
+    start_peer(&p, acts, 2);
+    assert_int_equal(gate_client_open(&client, "127.0.0.1", p.port, &with), 0);
+    assert_int_equal(gate_client_call(client, "hi", 2, reply, &len, 20000), 0);
+    NET_UNTIL(p.ended == 1);
+    len = sizeof reply;
+    assert_int_equal(gate_client_call(client, "hi", 2, reply, &len, 20000), 0);
+    assert_int_equal(len, 4);
+    assert_memory_equal(reply, "fine", len);
+    gate_client_close(client);
+    assert_int_equal(p.connections, 2);
+    end_peer(&p);
+}
+
+/* Nothing says that it was closed for idleness: the peer may be one that refuses us. */
+static void test_a_new_connection_that_the_peer_has_closed_is_an_error(void **state)
+{
+    (void)state;
+    static const act acts[] = {{0, NULL, CLOSE}, {3, "ok\n", HOLD}};
+    const gate_client_options with = {.size = sizeof with, .codec = gate_codec_line()};
+    peer p;
+    gate_client *client;
+    char reply[8];
+    size_t len = sizeof reply;
+    start_peer(&p, acts, 2);
+    assert_int_equal(gate_client_open(&client, "127.0.0.1", p.port, &with), 0);
+    NET_UNTIL(p.ended == 1);
+    assert_int_equal(gate_client_call(client, "hi", 2, reply, &len, 20000), GATE_ECLOSED);
+    assert_int_equal(p.connections, 1);
+    len = sizeof reply;
+    assert_int_equal(gate_client_call(client, "hi", 2, reply, &len, 20000), 0);
+    gate_client_close(client);
+    assert_int_equal(p.connections, 2);
     end_peer(&p);
 }
 
@@ -387,9 +460,12 @@ int main(void)
         NET_TEST(test_a_peer_that_does_not_accept_is_given_up_in_time),
         NET_TEST(test_a_request_that_is_not_taken_in_time_is_late),
         NET_TEST(test_an_answer_before_the_request_was_read_is_an_answer),
+        NET_TEST(test_half_a_reply_to_half_a_request_is_truncated),
         NET_TEST(test_framed_calls_share_one_connection),
         NET_TEST(test_one_shot_calls_connect_anew),
         NET_TEST(test_after_a_failure_the_next_call_connects_anew),
+        NET_TEST(test_a_kept_connection_that_the_peer_has_closed_is_replaced),
+        NET_TEST(test_a_new_connection_that_the_peer_has_closed_is_an_error),
         NET_TEST(test_until_eof_ends_our_side_behind_the_request),
         NET_TEST(test_a_large_exchange_is_whole),
         NET_TEST(test_arguments_that_mean_nothing_are_refused),

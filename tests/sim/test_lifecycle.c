@@ -87,6 +87,67 @@ static void test_accepting_goes_on_after_an_unknown_error(void **state)
     }
 }
 
+/* A server that can accept nobody at first. */
+typedef struct refusals {
+    scene scene;
+    uint64_t errors; /* when accepting works again */
+} refusals;
+
+static void welcome(gate_request *req, const void *body, size_t len, void *user)
+{
+    (void)body;
+    (void)len;
+    (void)user;
+    gate_reply(req, "welcome to server!", 18);
+}
+
+static void mend_accept(sim_world *world, void *arg)
+{
+    refusals *all = arg;
+    gate_stats stats = {.size = sizeof(stats)};
+
+    gate_server_stats(all->scene.server, &stats);
+    all->errors = stats.accept_errors;
+    sim_knobs_of(world)->accept.pct = 0;
+}
+
+/* One connection may fail, but a kernel that fails each of them is asked a few times a second. */
+static void serve_where_accept_always_fails(int error)
+{
+    enum { PEERS = 300 };
+    const sim_knobs knobs = {.accept = {.pct = 100, .count = 1, .errors = {error}}};
+    const gate_options options = {.handler = welcome};
+    refusals all = {0};
+    sim_peer *peers[PEERS];
+    int answered = 0;
+
+    scene_open(&all.scene, 1, &knobs, &options, PEERS);
+    for (int i = 0; i < PEERS; i++) {
+        peers[i] = scene_peer(&all.scene, NULL);
+        sim_peer_send(peers[i], "1", 1);
+    }
+    sim_in(all.scene.world, 2 * second, mend_accept, &all);
+    scene_stop_in(&all.scene, 4 * second);
+    scene_serve(&all.scene);
+    assert_in_range(all.errors, 64, 64 + 2 * 20);
+    assert_int_equal(all.scene.stats.accept_pauses, 1);
+    for (int i = 0; i < PEERS; i++) {
+        if (!peers[i]->faulted) {
+            desk_got(peers[i], "welcome to server!");
+            answered++;
+        }
+    }
+    assert_int_equal(answered, PEERS - all.errors);
+    scene_close(&all.scene);
+}
+
+static void test_accepting_pauses_where_it_always_fails(void **state)
+{
+    (void)state;
+    serve_where_accept_always_fails(EPERM);
+    serve_where_accept_always_fails(ECONNABORTED);
+}
+
 static void test_over_connections_max_the_next_waits(void **state)
 {
     desk all = {.options = {.connections_max = 1}};
@@ -215,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_out_of_descriptors_accepting_pauses_and_resumes),
         cmocka_unit_test(test_failed_accepts_cost_the_others_nothing),
         cmocka_unit_test(test_accepting_goes_on_after_an_unknown_error),
+        cmocka_unit_test(test_accepting_pauses_where_it_always_fails),
         cmocka_unit_test(test_over_connections_max_the_next_waits),
         cmocka_unit_test(test_over_peer_connections_max_the_next_is_closed),
         cmocka_unit_test(test_stop_drains),
