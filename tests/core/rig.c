@@ -39,6 +39,7 @@ static void answer(rig *r, gate__pending *slot, const uint8_t *body, size_t len,
 static void deliver(gate__conn *conn, const uint8_t *body, size_t len)
 {
     rig *r = of(conn);
+    r->body = body;
     size_t used = strlen(r->seen);
     assert_true(used + len + 2 < sizeof r->seen && r->slot_count < RIG_SLOTS);
     snprintf(r->seen + used, sizeof r->seen - used, " %.*s", (int)len, (const char *)body);

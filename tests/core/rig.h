@@ -29,7 +29,8 @@ typedef struct rig {
     gate__metrics metrics;
     gate__chunk_pool pool;
     uint64_t now;
-    char seen[1024]; /* the bodies delivered, each behind a space */
+    const uint8_t *body; /* where the last one delivered was */
+    char seen[1024];     /* the bodies delivered, each behind a space */
     char sent[4096];
     size_t sent_len;
     int last; /* a send was told that it is the last */

@@ -190,9 +190,22 @@ static void test_unanswered_requests_stop_reading_until_one_is_answered(void **s
     assert_int_equal(r.left_gone, 4);
 }
 
+static void test_a_whole_request_is_delivered_where_it_was_read(void **state)
+{
+    (void)state;
+    static const uint8_t read[] = "one\ntwo\npart";
+    rig r;
+    rig_open(&r, NULL);
+    gate__conn_input(&r.conn, read, sizeof read - 1, 0, r.now);
+    assert_ptr_equal(r.body, read + 4);
+    assert_int_equal(r.conn.in.len, 4); /* only what is left is copied */
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_whole_request_is_delivered_where_it_was_read),
         cmocka_unit_test(test_requests_of_one_read_are_answered_in_order),
         cmocka_unit_test(test_any_split_gives_the_same_requests),
         cmocka_unit_test(test_an_answered_connection_holds_no_memory),

@@ -169,21 +169,21 @@ static void test_a_request_that_waits_for_a_slow_handler_is_not_late(void **stat
 
 /* ---- Write time-outs ---- */
 
-static uint8_t big[16 << 20];
+static uint8_t big[8 << 20];
 
 static void lend_big_late(gate_request *req, const void *body, size_t len, void *user)
 {
     (void)body, (void)len, (void)user;
-    rest(300);
+    rest(400);
     gate_reply_borrowed(req, big, sizeof big, NULL, NULL);
 }
 
 static void test_time_in_a_handler_is_not_time_to_write(void **state)
 {
-    static uint8_t got[1 << 16];
+    static uint8_t got[1 << 20];
     gate_options options = net_options(lend_big_late, NULL);
     options.io = net_io(state);
-    options.write_timeout_ms = 250;
+    options.write_timeout_ms = 350;
     net_server *s = net_start(&options);
     int fd = net_connect(s->port);
     net_put(fd, "1");
