@@ -6,14 +6,18 @@
  * gate_io over io_uring (Linux 6.1 and later: deferred task work). Submits fill the submission
  * queue; run() hands all of it over and waits in one system call, then walks the completion queue.
  *
- * What goes through the ring: accept and recv, which stay armed, a send, and the wait for a connect
- * or a wake-up. Input lands in buffers that the kernel takes from a ring of them, and that go back
- * to it, all of a turn at once, when the callbacks have seen them.
+ * What goes through the ring: accept, and recv where it may stay, which remain armed; a send; and
+ * whatever has to wait. Input lands in buffers that the kernel takes from a ring of them, and that
+ * go back to it, all of a turn at once, when the callbacks have seen them.
  *
- * What does not: shutdown, which the kernel would give to a worker thread of its own, and the end
- * of a connection. A send with GATE_IO_LAST is made at once, with the end of our side in the same
- * segment, and the descriptor closed behind it (gate__sock_send_last). A send linked to a close
- * costs a segment more: a sixth of a whole exchange, and several times what the calls cost.
+ * A recv that may not stay is tried first, outside of the ring: the request of a one-shot
+ * connection is mostly there when that is accepted, and so needs no turn of its own.
+ *
+ * Shutdown does not go through it at all, since the kernel would give it to a worker thread of its
+ * own. Nor does the end of a connection: a send with GATE_IO_LAST is made at once, with the end of
+ * our side in the same segment, and the descriptor closed behind it (gate__sock_send_last). A send
+ * linked to a close costs a segment more: a sixth of a whole exchange, and several times what the
+ * calls cost.
  *
  * The kernel knows an op by its address. It may do so for as long as the op's request has not
  * completed, and the op is not completed before that. A request to cancel names an op too, but is
@@ -27,7 +31,8 @@
  * An accept that is cancelled may have taken connections that nobody has been told about. They are
  * kept for the listener's next accept, so that a limit on connections is a limit.
  *
- * io_uring.c has the loop, io_uring_ops.c the ops, io_uring_open.c makes the ring.
+ * io_uring.c has the loop, io_uring_ops.c the ops, io_uring_cancel.c their cancelling;
+ * io_uring_open.c makes the ring.
  */
 
 #include <liburing.h>
