@@ -34,9 +34,9 @@
     }
 
 /* On each backend of the kernel's, which the test gets from net_io(). */
-#define NET_TEST_EACH_IO(test)                                      \
-    {#test " (epoll)", test, net_setup, net_teardown, &net_epoll},  \
-    {                                                               \
+#define NET_TEST_EACH_IO(test)                                         \
+    {#test " (epoll)", test, net_setup, net_teardown, &net_epoll},     \
+    {                                                                  \
         #test " (io_uring)", test, net_setup, net_teardown, &net_uring \
     }
 
