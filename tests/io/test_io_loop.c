@@ -170,14 +170,6 @@ static void test_accept_cancelled_by_its_own_callback_stops_there(void **state)
         close(clients[i]);
 }
 
-/* Valgrind takes the connection, and drops it on finding no descriptor for it. */
-static int on_valgrind(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-
-    return preload && strstr(preload, "vgpreload");
-}
-
 /* The connection is still queued, and no further event need come for it. The limit is lowered
  * before the accept, since io_uring heeds the one that it found then. */
 static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **state)
@@ -188,7 +180,7 @@ static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **s
     int client, next;
 
     if (on_valgrind())
-        skip();
+        skip(); /* it takes the connection, and drops it on finding no descriptor for it */
     open_listener(loop, "127.0.0.1", 0);
     run_for(loop, 1);
     client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
