@@ -37,18 +37,18 @@ typedef struct world {
     int finite; /* every deadline is one */
     int cut;    /* closed with replies unsent */
     int delivering;
-    int slots;        /* pending requests that exist */
-    int lent;         /* borrowed answers that were not given back */
-    uint8_t phase;    /* after the last event */
+    int slots;     /* pending requests that exist */
+    int lent;      /* borrowed answers that were not given back */
+    uint8_t phase; /* after the last event */
     uint8_t reason;
-    uint8_t *input;   /* all that the peer sent while requests were taken */
+    uint8_t *input; /* all that the peer sent while requests were taken */
     size_t input_len;
-    size_t parsed;    /* where the next request starts in it */
+    size_t parsed; /* where the next request starts in it */
     uint64_t bytes_in;
     uint64_t bytes_out;
-    size_t count;     /* of requests */
-    size_t sent;      /* requests whose answers are sent whole */
-    size_t sent_off;  /* bytes of the next one that are sent */
+    size_t count;    /* of requests */
+    size_t sent;     /* requests whose answers are sent whole */
+    size_t sent_off; /* bytes of the next one that are sent */
     world_request request[WORLD_REQUESTS_MAX];
 } world;
 

@@ -30,8 +30,7 @@ static int write_addr(const gate_addr *addr, char text[TEXT_ROOM])
     default:
         CHECK(addr->kind == GATE_ADDR_TCP);
         (void)snprintf(text, TEXT_ROOM, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, addr->port);
-        return strcmp(host, "unix") != 0 && strcmp(host, "fd") != 0 &&
-               strcmp(host, "systemd") != 0;
+        return strcmp(host, "unix") != 0 && strcmp(host, "fd") != 0 && strcmp(host, "systemd") != 0;
     }
 }
 
