@@ -121,8 +121,10 @@ static int read_number(const char *text, uint64_t min, uint64_t max, uint32_t *n
 
 static int read_choice(const char *allowed, const char *text, const char **choice)
 {
-    size_t len = strlen(text);
+    size_t len = strcspn(text, "|");
 
+    if (text[len] != '\0')
+        return READ_WRONG; /* several of them at once */
     for (const char *at = allowed; at != NULL; at = strchr(at, '|')) {
         at += *at == '|';
         if (len > 0 && strncmp(at, text, len) == 0 && (at[len] == '|' || at[len] == '\0')) {

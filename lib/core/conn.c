@@ -233,12 +233,14 @@ void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int fu
                       uint64_t now_ns)
 {
     conn->now_ns = now_ns;
-    conn->unread = full || (one_shot(conn) && len >= conn->config->body_max);
+    uint8_t more = full || (one_shot(conn) && len >= conn->config->body_max);
     gate__count_add(&conn->config->metrics->bytes_in, len);
     if (conn->phase != GATE__OPEN) {
+        conn->unread |= more; /* what gave time for more to come still holds */
         linger_input(conn, len);
         return;
     }
+    conn->unread = more;
     int taken;
     if (conn->in.len) {
         keep(conn, bytes, len);

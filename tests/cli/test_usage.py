@@ -60,6 +60,7 @@ SERVER_ERRORS = [
     (["--io", "kqueue"], "'kqueue'"),
     (["--io", ""], "''"),
     (["--io", "auto|epoll"], "'auto|epoll'"),
+    (["--io", "auto|io_uring"], "'auto|io_uring'"),
     (["--color", "red"], "'red'"),
     (["--nonsense"], "--nonsense"),
     (["--max"], "--max"),

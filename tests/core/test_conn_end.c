@@ -283,6 +283,22 @@ static void test_raw_lingers_where_the_kernel_may_hold_more(void **state)
     rig_close(&r);
 }
 
+/* Found by the fuzzer: the later input made it forget why it had to linger. */
+static void test_raw_lingers_behind_a_late_answer_whatever_came_since(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, gate_codec_raw());
+    rig_input(&r, "d");
+    rig_input(&r, "more");
+    rig_answer(&r, 0, "late", 0);
+    rig_flush(&r);
+    rig_assert_sent(&r, "late");
+    assert_false(r.last);
+    assert_int_equal(r.conn.phase, GATE__LINGERING);
+    rig_close(&r);
+}
+
 static void test_an_abort_gives_everything_back(void **state)
 {
     (void)state;
@@ -336,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_raw_closes_right_behind_its_answer),
         cmocka_unit_test(test_raw_lingers_where_more_came_than_a_request_holds),
         cmocka_unit_test(test_raw_lingers_where_the_kernel_may_hold_more),
+        cmocka_unit_test(test_raw_lingers_behind_a_late_answer_whatever_came_since),
         cmocka_unit_test(test_an_abort_gives_everything_back),
         cmocka_unit_test(test_an_abort_of_a_blocked_connection_delivers_nothing),
     };
