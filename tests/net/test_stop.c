@@ -280,23 +280,40 @@ static void test_stop_serves_what_the_kernel_has_queued(void **state)
 
 /* ---- How long stopping takes ---- */
 
-static void test_stop_ends_idle_connections_at_once(void **state)
+static void stop_idle_connections(uint32_t workers)
 {
-    (void)state;
     gate_options options = net_options(net_echo, gate_codec_line());
+    int fds[CLIENTS];
     options.timeout_ms = 60000;
+    options.workers = workers;
     net_server *s = net_start(&options);
-    int fd = net_connect(s->port);
-    net_put(fd, "x\n");
-    net_expect(fd, "x\n");
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = net_connect(s->port);
+        net_put(fds[i], "x\n");
+        net_expect(fds[i], "x\n");
+    }
     uint64_t start = net_now_ms();
     gate_server_stop(s->server);
     net_join(s);
     assert_true(net_now_ms() - start < 20000);
-    assert_int_equal(net_stats(s).closed[GATE_CLOSE_STOPPED], 1);
-    net_expect_end(fd);
-    net_close(fd);
+    assert_int_equal(net_stats(s).closed[GATE_CLOSE_STOPPED], CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        net_expect_end(fds[i]);
+        net_close(fds[i]);
+    }
     net_free(s);
+}
+
+static void test_stop_ends_idle_connections_at_once(void **state)
+{
+    (void)state;
+    stop_idle_connections(1);
+}
+
+static void test_stop_wakes_every_worker(void **state)
+{
+    (void)state;
+    stop_idle_connections(4);
 }
 
 static void test_stop_gives_a_begun_request_until_the_drain_deadline(void **state)
@@ -335,6 +352,7 @@ int main(void)
         NET_TEST(test_stop_serves_every_accepted_connection),
         NET_TEST(test_stop_serves_what_the_kernel_has_queued),
         NET_TEST(test_stop_ends_idle_connections_at_once),
+        NET_TEST(test_stop_wakes_every_worker),
         NET_TEST(test_stop_gives_a_begun_request_until_the_drain_deadline),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);

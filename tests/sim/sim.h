@@ -136,6 +136,9 @@ uint64_t sim_fired(const sim_world *world, sim_knob knob);
 /* Depends on each event and completion so far, their order and times. */
 uint64_t sim_hash(const sim_world *world);
 
+/* How many events and completions that were. */
+uint64_t sim_steps(const sim_world *world);
+
 /* Connections that were still in a listener's queue when it was closed. */
 uint64_t sim_queue_lost(const sim_world *world);
 

@@ -430,11 +430,12 @@ static void judge_all(swarm *all)
     }
 }
 
-void swarm_run(uint64_t seed, sim_fail *fail, void *arg, uint64_t fired[SIM_KNOB_COUNT])
+uint64_t swarm_run(uint64_t seed, sim_fail *fail, void *arg, swarm_sums *sums)
 {
     swarm all = {.strict = 0};
     sim_knobs knobs = {0};
     gate_options options;
+    uint64_t hash;
     int one_shot;
 
     sim_rng_init(&all.rng, seed, STREAM_SWARM);
@@ -452,11 +453,14 @@ void swarm_run(uint64_t seed, sim_fail *fail, void *arg, uint64_t fired[SIM_KNOB
     scene_stop_in(&all.scene, stop_ns);
     scene_serve(&all.scene);
     judge_all(&all);
+    hash = sim_hash(all.scene.world);
+    sums->steps += sim_steps(all.scene.world);
     for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
-        fired[knob] += sim_fired(all.scene.world, (sim_knob)knob);
+        sums->fired[knob] += sim_fired(all.scene.world, (sim_knob)knob);
     }
     scene_close(&all.scene);
     for (int i = 0; i < all.count; i++) {
         free(all.links[i].stream);
     }
+    return hash;
 }

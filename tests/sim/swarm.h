@@ -14,8 +14,14 @@
 
 #include "scene.h"
 
-/* Runs a seed. What breaks a rule ends in fail(message, arg), which may return. Adds the knobs'
- * firings to fired. */
-void swarm_run(uint64_t seed, sim_fail *fail, void *arg, uint64_t fired[SIM_KNOB_COUNT]);
+/* What has happened in some seeds. */
+typedef struct swarm_sums {
+    uint64_t steps;
+    uint64_t fired[SIM_KNOB_COUNT];
+} swarm_sums;
+
+/* Runs a seed. What breaks a rule ends in fail(message, arg), which may return. Adds to the sums;
+ * returns sim_hash(). */
+uint64_t swarm_run(uint64_t seed, sim_fail *fail, void *arg, swarm_sums *sums);
 
 #endif

@@ -273,6 +273,11 @@ uint64_t sim_hash(const sim_world *world)
     return world->hash;
 }
 
+uint64_t sim_steps(const sim_world *world)
+{
+    return world->steps;
+}
+
 uint64_t sim_queue_lost(const sim_world *world)
 {
     return world->queue_lost;
@@ -307,6 +312,7 @@ void sim__note(sim_world *world, uint64_t a, uint64_t b, uint64_t c)
 {
     const uint64_t values[] = {world->now_ns, a, b, c};
 
+    world->steps++;
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         world->hash = (world->hash ^ values[i]) * 0x100000001b3u;
         world->hash ^= world->hash >> 29;

@@ -82,6 +82,7 @@ struct sim_world {
     uint64_t now_ns;
     uint64_t sequence;
     uint64_t hash;
+    uint64_t steps;
     uint64_t queue_lost;
     uint64_t progress; /* changes whenever bytes or descriptors move */
     uint64_t fired[SIM_KNOB_COUNT];
