@@ -90,6 +90,7 @@ SCRIPTS = {
     "stop_deferred": head(LINE) + say(b"a\n") + DEFER + STOP + SETTLE + SEND + SENT,
     "reset_sending": head(LINE) + say(b"a\n") + LENT + SEND + RESET + SENT,
     "blocked": head(LINE, inflight=1) + say(b"a\nb\nc\n") + DEFER + END + SETTLE + NOW + NOW,
+    "resumed": head(LINE, inflight=1) + say(b"a\nb\nc\n") + DEFER + SETTLE + NOW + NOW + SEND,
     "exchanges": head(LINE, exchanges=194) + say(b"a\nb\nc\n") + NOW * 2 + SEND + SENT + FIN,
     "until_eof": head(EOF) + say(b"abc") + say(b"def") + END + NOW + SEND + SENT,
     "truncated": head(U16) + say(b"\x00\x05ab") + END,
