@@ -74,7 +74,7 @@ def say_how(output):
         failed = re.findall(r"GATE_SEED=(\d+)", output) + told[-1:]
         words.append(f"seed {failed[0]}")
     for pattern in (r"ERROR: AddressSanitizer: ([\w-]+)", r"(Assertion) `", r"runtime error: (.*)",
-                    r"sim: (.*?) \(at ", r"\[  (?:FAILED|ERROR) .*?(test_\w+)"):
+                    r"sim: (.*?) \(at ", r"\[  (?:FAILED|ERROR) +\] (test_\w+)"):
         found = re.search(pattern, output)
         if found:
             words.append(found[1])
