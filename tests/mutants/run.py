@@ -68,13 +68,13 @@ def say_how(output):
     """What a failed test shows, in a few words."""
     told = re.findall(r"^seed (\d+)$", output, flags=re.M)
     words = []
-    if "LeakSanitizer" in output and "FAILED" not in output:
+    if "LeakSanitizer" in output and not re.search(r"\[  (FAILED|ERROR) ", output):
         return "memory leaks"
     if told:  # the seeds begin with 1, so this is also how many it took
         failed = re.findall(r"GATE_SEED=(\d+)", output) + told[-1:]
         words.append(f"seed {failed[0]}")
     for pattern in (r"ERROR: AddressSanitizer: ([\w-]+)", r"(Assertion) `", r"runtime error: (.*)",
-                    r"sim: (.*?) \(at ", r"\[  FAILED  \] (?:\w+: )?(test_\w+)"):
+                    r"sim: (.*?) \(at ", r"\[  (?:FAILED|ERROR) +\] (test_\w+)"):
         found = re.search(pattern, output)
         if found:
             words.append(found[1])
