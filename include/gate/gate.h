@@ -351,9 +351,9 @@ GATE_API int gate_client_open(gate_client **client, const char *addr, uint16_t p
                               const gate_client_options *options);
 
 /* One exchange within timeout_ms (0: 5000); connects anew where the last exchange ended the
- * connection. *reply_len: in the room, out the reply's length. With codec eof the client ends its
- * side after the request. After any error but -EINVAL, -EMSGSIZE and -EBADMSG the connection is
- * closed. */
+ * connection, or the peer has closed it since. *reply_len: in the room, out the reply's length.
+ * With codec eof the client ends its side after the request. After any error but -EINVAL, -EMSGSIZE
+ * and -EBADMSG the connection is closed. */
 GATE_API int gate_client_call(gate_client *client, const void *request, size_t request_len,
                               void *reply, size_t *reply_len, int timeout_ms);
 
