@@ -66,6 +66,8 @@ static void free_loop(gate_io *io)
     struct gate__uring *self = self_of(io);
 
     close_ring(self);
+    while (self->kept_count > 0)
+        close(self->kept[--self->kept_count].fd);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
     free(self->buffer_ring);

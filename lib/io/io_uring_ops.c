@@ -263,9 +263,13 @@ static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring
 {
     if (!(cqe->flags & IORING_CQE_F_MORE))
         leave_ring(self, op);
-    if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0)
+    if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0) {
         lend(self, op, cqe);
-    else if (!is_passing(cqe->res))
+        return;
+    }
+    if (cqe->flags & IORING_CQE_F_BUFFER) /* was taken for nothing */
+        gate__uring_give_back(self, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    if (!is_passing(cqe->res))
         complete(self, op, cqe->res, 0);
     else if (op->state & OP_CANCELLED)
         complete(self, op, -ECANCELED, 0);
