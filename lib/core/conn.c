@@ -178,10 +178,11 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
     return off;
 }
 
-/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off. */
+/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off; what
+ * comes in before the backend has stopped reading for a blocked connection is not its doing. */
 static void keep(gate__conn *conn, const uint8_t *bytes, size_t len)
 {
-    if (conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
+    if (!conn->blocked && conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
         end(conn, GATE_CLOSE_TOO_BIG);
     else if (gate__inbuf_append(&conn->in, bytes, len, conn->need))
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
