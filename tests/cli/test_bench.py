@@ -274,6 +274,13 @@ class OpenLoopTest(BenchTest):
         self.assertGreater(result["errors"]["not_begun"], 0)
         self.assertGreater(result["errors"]["timeout"], 0)
 
+    def test_rate_beyond_reach_is_counted_too(self):
+        server = self.server("--framing", "line", "--backlog", "128")
+        result = self.bench(server, "-c", "2", "--framing", "line", "--rate", "1000000000", "-d",
+                            "1s", "--timeout", "100ms")
+        self.assertEqual(result["exchanges"] + result["failed"], 1000000000)
+        self.assertLess(result["cpu_ns"], 4000000000)
+
     def test_one_shot_and_pipelined_loads_have_a_rate_too(self):
         server = self.server("--backlog", "128")
         self.assertEqual(self.bench(server, "--rate", "1000", "-n", "200", "-c", "4")["exchanges"],
