@@ -92,6 +92,14 @@ class ClosedLoopTest(BenchTest):
         self.assertEqual(seen, [b"ab\n" * 4] * 5)
         self.assertEqual((result["exchanges"], result["failed"]), (20, 0))
 
+    def test_large_messages_and_a_long_pipeline_take_little_memory(self):
+        message = "x" * 30000
+        server = self.server("--framing", "line", "--accept", message)
+        result = self.bench(server, "-c", "1", "-n", "200", "--framing", "line", "--pipeline",
+                            "65536", "--message", message, "--expect", "welcome to server!")
+        self.assertEqual((result["exchanges"], result["failed"]), (200, 0))
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 500 * 1024)
+
     def test_answers_that_arrive_in_pieces_are_put_together(self):
         def serve(connection):
             for _ in range(3):
