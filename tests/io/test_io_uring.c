@@ -89,6 +89,39 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
     crowd_disperse(loop, CROWD);
 }
 
+static int sends_done[2]; /* with bytes, cancelled */
+
+static void count_send(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    (void)io, (void)op, (void)flags;
+    assert_true(result > 0 || result == -ECANCELED);
+    sends_done[result < 0]++;
+}
+
+/* Each fills its socket at once; then all wait for room, and are cancelled. */
+static void test_sends_beyond_the_queue_are_not_lost(void **state)
+{
+    static const char bytes[4 << 20];
+    struct loop *loop = *state;
+
+    resize(loop, &tiny);
+    crowd_gather(CROWD);
+    for (int round = 0; round < 2; round++) {
+        sends_done[0] = sends_done[1] = 0;
+        for (int i = 0; i < CROWD; i++)
+            loop->io->ops->send(loop->io, &crowd[i].sock, bytes, sizeof bytes, 0, count_send);
+        assert_int_equal(sends_done[0], 0);
+        for (int turns = 0; turns < 1000 && sends_done[0] < CROWD && !round; turns++)
+            run_turns(loop, 1);
+        for (int i = 0; i < CROWD && round; i++)
+            loop->io->ops->cancel(loop->io, &crowd[i].sock, &crowd[i].sock.out);
+        for (int turns = 0; turns < 1000 && sends_done[round] < CROWD; turns++)
+            run_turns(loop, 1);
+        assert_int_equal(sends_done[round], CROWD);
+    }
+    crowd_disperse(loop, CROWD);
+}
+
 static void test_accepts_beyond_the_queue_are_not_lost(void **state)
 {
     struct loop *loop = *state;
@@ -420,6 +453,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         OVER("io_uring", test_submissions_beyond_the_queue_are_not_lost),
         OVER("io_uring", test_completions_beyond_the_queue_are_not_lost),
+        OVER("io_uring", test_sends_beyond_the_queue_are_not_lost),
         OVER("io_uring", test_accepts_beyond_the_queue_are_not_lost),
         OVER("io_uring", test_input_without_a_buffer_is_not_lost),
         OVER("io_uring", test_ops_that_never_wait_do_not_keep_the_ring_from_its_turn),
