@@ -317,7 +317,7 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
 {
     pending->next = NULL;
     pending->born_ns = conn->now_ns;
-    if (conn->pending_tail && conn->pending)
+    if (conn->pending)
         conn->pending_tail->next = pending;
     else
         conn->pending = pending;
