@@ -105,7 +105,7 @@ static void end_behind(gate__conn *conn, gate_reason last)
     drop_pending(conn);
     if (conn->phase == GATE__OPEN)
         end(conn, last);
-    else if (conn->phase == GATE__ENDING)
+    else /* it was ending already */
         conn->reason = (uint8_t)last;
 }
 
@@ -298,11 +298,9 @@ int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body,
     return rc;
 }
 
-void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason last)
+void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list)
 {
     gate__outbuf_push(&conn->out, list, conn->now_ns);
-    if (last)
-        end_behind(conn, last);
 }
 
 static size_t count_bytes(const gate__chunk *chunk)
@@ -359,8 +357,6 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last)
 {
     const gate__chunk *chunk = conn->out.head;
-    if (!chunk)
-        return 0;
     size_t len = chunk->len - chunk->sent;
     *bytes = chunk->data + chunk->sent;
     *more = chunk->next != NULL;
@@ -382,7 +378,6 @@ void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns)
 
 void gate__conn_fin(gate__conn *conn, uint64_t now_ns)
 {
-    conn->fin_sent = 1;
     if (conn->phase != GATE__FLUSHING)
         return;
     conn->phase = GATE__LINGERING;
@@ -399,7 +394,7 @@ unsigned gate__conn_wants(const gate__conn *conn)
         wants |= GATE__WANT_READ;
     if (conn->out.head)
         wants |= GATE__WANT_SEND;
-    else if (conn->phase == GATE__FLUSHING && !conn->fin_sent)
+    else if (conn->phase == GATE__FLUSHING)
         wants |= GATE__WANT_FIN;
     return wants;
 }
@@ -409,7 +404,7 @@ unsigned gate__conn_wants(const gate__conn *conn)
 /* The deadline of what the peer has to send; UINT64_MAX while it is not its turn. */
 static uint64_t read_deadline(const gate__conn *conn)
 {
-    if (conn->phase != GATE__OPEN || conn->blocked || conn->eof)
+    if (conn->phase != GATE__OPEN || conn->blocked)
         return UINT64_MAX;
     if (conn->exchanges && !conn->partial && (conn->pending || conn->out.head))
         return UINT64_MAX;

@@ -138,8 +138,8 @@ static void reply(world *w, size_t number)
         slot->pending.answered = 1;
         slot->pending.last = (uint8_t)a.last;
         gate__conn_hold(&w->conn, &slot->pending);
-    } else if (a.borrowed && a.len) {
-        gate__conn_answer_chunks(&w->conn, build_chunks(w, &a), a.last);
+    } else if (a.borrowed && a.len && !a.last) {
+        gate__conn_answer_chunks(&w->conn, build_chunks(w, &a));
     } else {
         CHECK(gate__conn_answer(&w->conn, &a.wrap, a.body, a.len, a.last) == 0);
         free(a.body);
