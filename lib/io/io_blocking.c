@@ -84,9 +84,10 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
     if (left_ns == 0)
         return -EAGAIN;
     if (sock->fd < 0) {
-        sock->fd = gate__sock_open(self->addr.u.any.sa_family, 0);
-        if (sock->fd < 0)
-            return sock->fd;
+        int fd = gate__sock_open(self->addr.u.any.sa_family, 0);
+        if (fd < 0)
+            return fd;
+        sock->fd = fd;
         self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
         self->sent = 0;
     }
