@@ -141,7 +141,8 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns);
 enum { GATE__WANT_READ = 1, GATE__WANT_SEND = 2, GATE__WANT_FIN = 4, GATE__WANT_CLOSE = 8 };
 unsigned gate__conn_wants(const gate__conn *conn);
 
-/* The next bytes to send, where GATE__WANT_SEND says that there are. *more: others follow. *last: the socket can be closed behind them. */
+/* The next bytes to send, where GATE__WANT_SEND says that there are some. *more: others follow.
+ * *last: the socket can be closed behind them. */
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last);
 
 /* When gate__conn_expire is due; UINT64_MAX: not. */
