@@ -232,8 +232,7 @@ static void test_an_answer_that_there_is_no_room_for_ends_nothing(void **state)
     const gate_wrap wrap = {0};
     rig r;
     rig_open(&r, NULL);
-    assert_int_equal(gate__conn_answer(&r.conn, &wrap, "", SIZE_MAX, GATE_CLOSE_REJECTED),
-                     -ENOMEM);
+    assert_int_equal(gate__conn_answer(&r.conn, &wrap, "", SIZE_MAX, GATE_CLOSE_REJECTED), -ENOMEM);
     assert_int_equal(r.conn.phase, GATE__OPEN);
     rig_close(&r);
 }

@@ -84,9 +84,9 @@ static int error_of(const char *name)
         int error;
         int number; /* errno */
     } errors[] = {
-        {"later.test", EAI_AGAIN, 0},       {"broken.test", EAI_FAIL, 0},
-        {"memory.test", EAI_MEMORY, 0},     {"nodata.test", EAI_NODATA, 0},
-        {"family.test", EAI_ADDRFAMILY, 0}, {"service.test", EAI_SERVICE, 0},
+        {"later.test", EAI_AGAIN, 0},        {"broken.test", EAI_FAIL, 0},
+        {"memory.test", EAI_MEMORY, 0},      {"nodata.test", EAI_NODATA, 0},
+        {"family.test", EAI_ADDRFAMILY, 0},  {"service.test", EAI_SERVICE, 0},
         {"system.test", EAI_SYSTEM, EMFILE}, {"starved.test", EAI_SYSTEM, ENOMEM},
     };
 
