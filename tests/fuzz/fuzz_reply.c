@@ -76,9 +76,18 @@ static void check_framed(const play *p, const call *c)
     gate_frame frame;
     int found = decode_said(p, c, &frame);
 
+    if (found == 1 && !gate__frame_fits(&frame, p->l.said_len))
+        found = GATE_EFRAME;
+    else if (found < 0 && found != GATE_ETOOBIG)
+        found = GATE_EFRAME;
     if (c->rc == 0) {
         CHECK(found == 1 && frame.body_len == c->reply_len);
         CHECK(!c->reply_len || memcmp(c->room, p->l.said + frame.body, c->reply_len) == 0);
+        return;
+    }
+    if (c->rc == GATE_EROOM && found == 1) {
+        CHECK(frame.body_len > c->size && c->reply_len == c->size);
+        CHECK(!c->size || memcmp(c->room, p->l.said + frame.body, c->size) == 0);
         return;
     }
     CHECK(c->reply_len == 0);
@@ -151,6 +160,15 @@ static void make_call(play *p, gate_client *client)
     free(c.room);
 }
 
+static const gate_codec *draw_codec(play *p)
+{
+    if (!p->script->left || *p->script->at % 16 != 15)
+        return fuzz_codec(p->script, &p->own);
+    (void)fuzz_byte(p->script);
+    p->own = fuzz_own_codec(0);
+    return &p->own;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input script = {data, size};
@@ -158,7 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     gate_client *client = NULL;
 
     liar_init(&p.l, &script);
-    p.codec = fuzz_codec(&script, &p.own);
+    p.codec = draw_codec(&p);
     uint8_t draw = fuzz_byte(&script);
     const gate_client_options options = {
         .size = sizeof(options), .timeout_ms = draw & 2 ? GATE_NEVER : 4, .codec = p.codec};

@@ -4,6 +4,7 @@ from pathlib import Path
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 RAW, LINE, VARINT, NETSTRING, EOF, U8, U16, U32, U16LE, U32LE, FIXED, DELIMITER = range(12)
+OWN, OWN_AT_END = 15, 31  # of conn and reply
 
 ADDRESSES = {
     "port": ":9001", "any": "*:9001", "ipv4": "127.0.0.1:9001", "ipv6": "[::1]:9001",
@@ -30,7 +31,7 @@ COMMAND_LINES = {
     "operands": ["a", "-o", "b", "--", "-v", "c"],
     "fractions": ["--delay", "0.0105", "--delay", "1.", "--delay", ".5", "--delay=0.000000001h"],
     "framings": ["raw", "line", "u16le", "fixed:8", "fixed:0", "delimiter:\r", "delimiter:"],
-    "too_many": ["-l", "x"] * 65,
+    "too_many": ["-lx"] * 65,
 }
 
 
@@ -69,7 +70,7 @@ def say(data):
 
 EXPIRE, NEXT = bytes([3, 0]), bytes([3, 6])
 SEND, SENT, HALF = bytes([7]), bytes([9, 255]), bytes([9, 64])
-END, FIN, STOP, RESET = bytes([0]), bytes([11]), bytes([1, 2]), bytes([194])
+END, FIN, STOP, RESET = bytes([0]), bytes([11, 11]), bytes([1, 2]), bytes([194])
 # What handlers draw: what they do, and for an answer its length and wrap.
 NOW, REJECT, DEFER, SLOW, LENT = (b"\x00\x03", b"\x00\xe3", b"\x03", b"\x30\x05", b"\x00\x0c")
 LARGE = b"\x00\x07"
@@ -95,6 +96,9 @@ SCRIPTS = {
     "until_eof": head(EOF) + say(b"abc") + say(b"def") + END + NOW + SEND + SENT,
     "truncated": head(U16) + say(b"\x00\x05ab") + END,
     "bad_frame": head(NETSTRING) + say(b"1:a,x") + NOW + SEND + SENT + FIN,
+    "own": head(OWN) + say(b"abL") + NOW + NOW + SEND + SENT,
+    "own_at_end": head(OWN_AT_END, inflight=1) + say(b"abc") + END + DEFER + SETTLE + NOW + NOW,
+    "reset_ending": head(LINE) + say(b"a\n") + REJECT + SEND + SENT + bytes([11]) + RESET + FIN,
     "left_open": head(FIXED, ending=0, own=b"\x01") + say(b"abcd") + DEFER + LENT,
 }
 
@@ -147,6 +151,8 @@ REPLIES = {
     "u32le": ask(U32LE, call(b"a", OK, OK, tell(b"\x03\x00\x00\x00on"), CLOSED)),
     "fixed": ask(FIXED, call(b"abc", OK, tell(b"one")), own=b"\x02"),
     "delimiter": ask(DELIMITER, call(b"a", OK, OK, tell(b"one\r"), tell(b"\n")), own=b"\x01\r\n"),
+    "own": ask(OWN, call(b"a", OK, tell(b"b")), call(b"c", FRESH, OK, tell(b"L"))),
+    "own_over": ask(OWN, call(b"a", OK, tell(b"Today"), room=3)),
     "sent_partly": ask(LINE, call(b"hello", PARTLY, OK, OK, tell(b"one\n"))),
     "send_broken": ask(U8, call(b"hello", OK, BROKEN, tell(b"\x01x"))),
     "not_sent": ask(LINE, call(b"hello", BROKEN)),
