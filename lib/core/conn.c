@@ -451,8 +451,6 @@ uint64_t gate__conn_deadline(const gate__conn *conn)
 void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
-    if (conn->phase == GATE__CLOSED)
-        return;
     if (conn->drain_deadline <= now_ns)
         gate__conn_abort(conn, GATE_CLOSE_DRAIN_TIMEOUT);
     else if (conn->linger_deadline <= now_ns)

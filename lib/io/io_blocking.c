@@ -97,7 +97,7 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
         return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
     if (errno == EINPROGRESS || errno == EALREADY)
         return -EAGAIN;
-    return errno == EAGAIN || errno == EINTR ? -errno : gate__sock_connect_code(&self->addr, errno);
+    return gate__sock_connect_code(&self->addr, errno);
 }
 
 /* Nagle's delay cannot meet a connection's first segment, so a single small request need not pay

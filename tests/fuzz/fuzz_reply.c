@@ -110,7 +110,7 @@ static void check_outcome(const play *p, const call *c)
 {
     int outcome = gate_outcome(c->rc);
 
-    CHECK(c->rc <= 0);
+    CHECK(c->rc <= 0 && c->rc != -ECANCELED);
     if (c->rc == 0 || is_sent_code(c->rc))
         CHECK(outcome != GATE_NOT_SENT);
     else

@@ -136,6 +136,8 @@ REPLIES = {
     "line_refused": ask(LINE, call(b"a\nb"), call(b"a", OK, OK, tell(b"one\n"))),
     "line_ahead": ask(LINE, call(b"a", OK, OK, tell(b"one\ntwo\n")),
                       call(b"b", OK, OK, OK, OK, tell(b"three\n"))),
+    "line_ahead_unseen": ask(LINE, call(b"a", OK, OK, tell(b"one\ntwo\n")),
+                             call(b"b", FRESH, OK, OK, tell(b"x\n"))),
     "line_closed": ask(LINE, call(b"a", OK, OK, tell(b"one\n")),
                        call(b"b", CLOSED, OK, OK, OK, OK, tell(b"two\n"))),
     "line_over": ask(LINE, call(b"a", OK, OK, tell(b"three\n"), room=3)),

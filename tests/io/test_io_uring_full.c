@@ -211,18 +211,6 @@ static void test_sizes_that_the_kernel_refuses_are_an_error(void **state)
     assert_int_equal(gate__io_uring_open_sized(&io, &odd), -EINVAL);
 }
 
-static void test_loop_may_end_right_after_its_wait_for_wakes_did(void **state)
-{
-    struct loop *loop = *state;
-
-    run_turns(loop, 1);
-    gate__uring_unwatch_wake(ring_of(loop));
-    for (int turns = 0; turns < 10 && !ring_of(loop)->wake_due; turns++)
-        assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
-    assert_true(ring_of(loop)->wake_due);
-    resize(loop, NULL);
-}
-
 /* The ring is taken away for a turn, as it would be if the kernel had no use for it any more. */
 static void test_ring_that_fails_ends_what_waits_for_it_and_says_so_from_then_on(void **state)
 {
@@ -254,7 +242,6 @@ int main(void)
         OVER("io_uring", test_connections_beyond_what_can_be_kept_are_told),
         OVER("io_uring", test_thread_may_run_more_loops_than_it_can_register),
         OVER("io_uring", test_sizes_that_the_kernel_refuses_are_an_error),
-        OVER("io_uring", test_loop_may_end_right_after_its_wait_for_wakes_did),
         OVER("io_uring", test_ring_that_fails_ends_what_waits_for_it_and_says_so_from_then_on),
     };
 
