@@ -183,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = gate__client_open_on(&client, &p.l.io, draw & 1 ? "liar.test" : "127.0.0.1", 9001,
                                   &options);
     CHECK((rc == 0) == (client != NULL) && (rc == 0) == (p.l.open == 1));
-    CHECK(rc == 0 || gate_outcome(rc) == GATE_NOT_SENT);
+    CHECK(rc == 0 || (gate_outcome(rc) == GATE_NOT_SENT && rc != -ECANCELED));
     for (int i = 0; rc == 0 && i < CALLS_MAX && script.left > 0; i++)
         make_call(&p, client);
     gate_client_close(client);
