@@ -11,7 +11,7 @@
 
 static void misuse(gate_request *req, const void *body, size_t len, void *user)
 {
-    int *refused = user;
+    atomic_int *refused = user;
     char text[8];
 
     *refused += gate_reply(NULL, body, len) == -EINVAL;
@@ -30,7 +30,7 @@ static void misuse(gate_request *req, const void *body, size_t len, void *user)
 static void test_a_request_is_still_there_after_calls_that_were_refused(void **state)
 {
     (void)state;
-    int refused = 0;
+    atomic_int refused = 0;
     gate_options options = net_options(misuse, gate_codec_netstring());
     options.user = &refused;
     net_server *s = net_start(&options);

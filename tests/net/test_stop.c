@@ -353,16 +353,18 @@ static void keep(gate_request *req, const void *body, size_t len, void *user)
 static void test_the_drain_deadline_ends_the_queue_of_a_full_house(void **state)
 {
     (void)state;
-    atomic_int kept = 0;
+    struct {
+        atomic_int count;
+    } kept = {0};
     gate_options options = net_options(keep, NULL);
-    options.user = &kept;
+    options.user = &kept.count;
     options.connections_max = 1;
     options.timeout_ms = 60000;
     options.drain_timeout_ms = 30;
     net_server *s = net_start(&options);
     int inside = net_connect(s->port), outside = net_connect(s->port);
     net_put(inside, "1");
-    NET_UNTIL(kept == 1);
+    NET_UNTIL(kept.count == 1);
     gate_server_stop(s->server);
     net_join(s);
     net_expect_gone(inside);
