@@ -107,7 +107,8 @@ static void test_a_client_is_still_there_after_calls_that_were_refused(void **st
 {
     (void)state;
     gate_options options = net_options(net_echo, gate_codec_line());
-    const gate_client_options ours = {.size = sizeof ours, .codec = gate_codec_line()};
+    const gate_client_options ours = {
+        .size = sizeof ours, .timeout_ms = GATE_NEVER, .codec = gate_codec_line()};
     net_server *s = net_start(&options);
     gate_client *client;
     char reply[8];
