@@ -315,14 +315,14 @@ static void test_cancel_that_finds_nothing_is_repeated(void **state)
     struct loop *loop = *state;
     const struct io_uring_sq *sq = &ring_of(loop)->ring.sq;
 
-    crowd_gather(1);
-    crowd_recv_all(loop, 1, 0);
+    crowd_gather(2);
+    crowd_recv_all(loop, 2, 0);
     run_turns(loop, 1);
-    crowd_cancel_all(loop, 1);
+    crowd_cancel_all(loop, 2);
     sq->sqes[(sq->sqe_tail - 1) & sq->ring_mask].addr += 8;
-    crowd_wait_finals(loop, 1);
-    assert_int_equal(crowd[0].result, -ECANCELED);
-    crowd_disperse(loop, 1);
+    crowd_wait_finals(loop, 2);
+    assert_int_equal(crowd[1].result, -ECANCELED);
+    crowd_disperse(loop, 2);
 }
 
 /* A request to cancel that finds nothing must not hit the next op at the same address. */
