@@ -100,8 +100,7 @@ static int restrict_files(const sandbox_needs *needs, long version)
 
 static int enter_landlock(const sandbox_needs *needs)
 {
-    long version =
-        syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
     if (version >= 0)
         return restrict_files(needs, version);
@@ -151,6 +150,7 @@ static int allow_limited(scmp_filter_ctx filter)
 {
     const limited calls[] = {
         {SCMP_SYS(sendto), SCMP_CMP64(4, SCMP_CMP_EQ, 0, 0)}, /* to the peer, nowhere else */
+        /* not for reading: a listener would become a socket that can connect, by a fast open */
         {SCMP_SYS(shutdown), IS(1, SHUT_WR)},
         {SCMP_SYS(ioctl), IS(1, SIOCOUTQ)},
         {SCMP_SYS(ioctl), IS(1, TCGETS)}, /* stdio: is it a terminal? */
