@@ -140,7 +140,7 @@ static int start_process(void)
 
     if (child == 0)
         _exit(0);
-    return child < 0 ? errno : errno_of(waitpid(child, NULL, 0));
+    return errno_of(child);
 }
 
 static int signal_parent(void)
