@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """gate-server --user and --sandbox: what the running server is, and that it serves as ever."""
+import errno
 import json
 import os
 import pwd
@@ -9,7 +10,19 @@ import subprocess
 import sys
 import unittest
 
-from harness import LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, wait_until
+from harness import LIMIT, REJECT, SERVER, WELCOME, Process, TestCase, read_all, talk, wait_until
+
+# Starts argv where the system call of Landlock fails with this errno.
+REFUSING = """
+import ctypes, os, sys
+lib = ctypes.CDLL("libseccomp.so.2")
+lib.seccomp_init.restype = ctypes.c_void_p
+filter = ctypes.c_void_p(lib.seccomp_init(0x7fff0000))
+call = lib.seccomp_syscall_resolve_name(b"landlock_create_ruleset")
+assert lib.seccomp_rule_add(filter, 0x50000 | int(sys.argv[1]), call, 0) == 0
+assert lib.seccomp_load(filter) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = pwd.getpwnam("nobody")
@@ -229,6 +242,21 @@ class SandboxTest(TestCase):
         server = self.sandboxed("--once", "--workers", "3")
         self.assertEqual(self.ask(server, b"2"), REJECT)
         self.assertEqual(server.wait(), 1)
+
+    def refusing(self, error):
+        return [sys.executable, "-c", REFUSING, str(error), SERVER, "-l", "127.0.0.1:0", "--sandbox"]
+
+    def test_kernel_without_landlock_is_a_warning(self):
+        for error in (errno.ENOSYS, errno.EOPNOTSUPP):
+            server = self.keep(Process(self.refusing(error)))
+            server.err.wait("gate-server: warning: this kernel has no Landlock")
+            self.assertEqual(self.ask(server, b"1"), WELCOME)
+            self.assertEqual(server.stop(), 0)
+
+    def test_landlock_that_is_forbidden_is_an_error(self):
+        done = self.run_program(*self.refusing(errno.EPERM))
+        self.assertEqual(done.returncode, 8)
+        self.assertIn(b"--sandbox: cannot have Landlock: Operation not permitted", done.stderr)
 
     def test_address_that_is_taken_is_told_as_ever(self):
         done = self.fail_server("-l", "127.0.0.1:%d" % self.server().port, "--sandbox")
