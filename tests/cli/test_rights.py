@@ -244,7 +244,8 @@ class SandboxTest(TestCase):
         self.assertEqual(server.wait(), 1)
 
     def refusing(self, error):
-        return [sys.executable, "-c", REFUSING, str(error), SERVER, "-l", "127.0.0.1:0", "--sandbox"]
+        return [sys.executable, "-c", REFUSING, str(error), SERVER, "-l", "127.0.0.1:0",
+                "--sandbox"]
 
     def test_kernel_without_landlock_is_a_warning(self):
         for error in (errno.ENOSYS, errno.EOPNOTSUPP):

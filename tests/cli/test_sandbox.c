@@ -79,11 +79,6 @@ static int rename_file(void)
     return errno_of(rename(file, other));
 }
 
-static int change_mode(void)
-{
-    return errno_of(chmod(file, 0777));
-}
-
 static int list_folder(void)
 {
     return errno_of(open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -239,6 +234,13 @@ static int leave_namespace(void)
     return errno_of(unshare(CLONE_NEWUSER));
 }
 
+#ifdef __x86_64__
+static int use_other_calls(void)
+{
+    return errno_of(syscall(0x40000000 | SYS_getpid)); /* x32's */
+}
+#endif
+
 typedef struct act {
     const char *name;
     int (*run)(void);
@@ -252,7 +254,6 @@ static const act acts[] = {
     {"make a file", make_file, EPERM, 0},
     {"remove a file", remove_file, EPERM, 0},
     {"rename a file", rename_file, EPERM, 0},
-    {"change a file's mode", change_mode, EPERM, 0},
     {"list a folder", list_folder, EPERM, 0},
     {"open a socket", open_socket, EPERM, 0},
     {"connect", connect_out, EPERM, 0},
@@ -278,6 +279,9 @@ static const act acts[] = {
     {"make a ring", make_ring, KILLED, 0},
     {"load a program into the kernel", load_bpf, KILLED, 0},
     {"leave the namespace", leave_namespace, KILLED, 0},
+#ifdef __x86_64__
+    {"another architecture's calls", use_other_calls, KILLED, 0},
+#endif
 };
 
 /* ---- A server whose handler tries one ------------------------------------------------------ */
