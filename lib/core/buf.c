@@ -11,7 +11,7 @@ enum { INBUF_MIN = 512 };
  * has to send the bytes that it makes us hold. */
 static size_t choose_cap(size_t total, size_t need)
 {
-    size_t cap = total * 2;
+    size_t cap = total < SIZE_MAX / 2 ? total * 2 : total;
     if (cap < INBUF_MIN)
         cap = INBUF_MIN;
     return need >= total && need < cap ? need : cap;
