@@ -37,7 +37,7 @@ class Stage:
     @contextlib.contextmanager
     def server(self, io, *options, wrap=(), listen="127.0.0.1:0", **more):
         """gate-server on one core; wrap goes before it on the command line."""
-        argv = [*first("taskset", "-c", SERVER_CORE), *wrap, SERVER, "-l", listen, "--io", io]
+        argv = ["taskset", "-c", SERVER_CORE, *wrap, SERVER, "-l", listen, "--io", io]
         server = Process(argv + list(options), **more)
         try:
             yield server
@@ -54,19 +54,14 @@ class Stage:
 
 
 def first(*argv):
-    """In front of what is to be measured: before whatever else the machine does, if we may."""
-    return ["nice", "-n", "-15", *argv] if ROOT else list(argv)
-
-
-def behind(*argv):
-    """In front of what must not disturb the measuring on the core that it shares."""
-    return ["nice", "-n", "10", "taskset", "-c", LOAD_CORE, *argv]
+    """In front of what is measured: before whatever else its core does, if we may."""
+    return ["chrt", "--fifo", "10", *argv] if ROOT else list(argv)
 
 
 class Crowd:
     def __init__(self, *argv):
-        self.process = subprocess.Popen(behind(*map(str, argv)), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(["taskset", "-c", LOAD_CORE, *map(str, argv)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def tell(self):
         """What it has done so far."""
