@@ -4,8 +4,8 @@ import contextlib
 import subprocess
 import time
 
-from stage import (LOAD_CORE, MIB, bench, descriptors, first, median, memory, mib, stop, table,
-                   wait_until)
+from stage import (LOAD_CORE, MIB, bench, descriptors, first, median, memory, mib, second, stop,
+                   table, wait_until)
 
 RATIO_MAX = 1.2
 MEMORY_MAX = 64 * MIB
@@ -39,7 +39,7 @@ def play_round(stage, server, size, seconds, deadline_s, alone):
     def measure():
         return honest(server, seconds, 1000, "--framing", "line", expect=WELCOME)
     quiet = measure()
-    with stage.crowd(server, "hold", size, deadline_s * 1000) as crowd:
+    with stage.crowd(server, "hold", size, deadline_s * 1000, second()) as crowd:
         time.sleep(deadline_s + 1)  # all have come, and the first ones have come again
         before, held = crowd.tell(), descriptors(server)
         loud = measure()
@@ -67,7 +67,7 @@ def crowd(stage):
 
 def besiege(stage, io, size, rounds, seconds, deadline_s):
     with stage.server(io, "--framing", "line", "--timeout", str(deadline_s), "--welcome", WELCOME,
-                      "--backlog", "4096", "--max-output", "8K", wrap=first("prlimit", "-n20000"),
+                      "--backlog", "4096", "--max-output", "4K", wrap=first("prlimit", "-n20000"),
                       stdout=subprocess.DEVNULL) as server:
         alone = descriptors(server)
         seen = [play_round(stage, server, size, seconds, deadline_s, alone)

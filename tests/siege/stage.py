@@ -45,8 +45,8 @@ class Stage:
             server.kill()
 
     @contextlib.contextmanager
-    def crowd(self, server, mode, count, deadline_ms=0):
-        crowd = Crowd(self.tool("crowd"), server.port, mode, count, deadline_ms)
+    def crowd(self, server, mode, count, deadline_ms=0, lead=()):
+        crowd = Crowd(lead, self.tool("crowd"), server.port, mode, count, deadline_ms)
         try:
             yield crowd
         finally:
@@ -58,9 +58,14 @@ def first(*argv):
     return ["chrt", "--fifo", "10", *argv] if ROOT else list(argv)
 
 
+def second():
+    """In front of what must be there all the time, but goes behind what is measured."""
+    return ["chrt", "--fifo", "5"] if ROOT else []
+
+
 class Crowd:
-    def __init__(self, *argv):
-        self.process = subprocess.Popen(["taskset", "-c", LOAD_CORE, *map(str, argv)],
+    def __init__(self, lead, *argv):
+        self.process = subprocess.Popen([*lead, "taskset", "-c", LOAD_CORE, *map(str, argv)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def tell(self):
