@@ -24,8 +24,7 @@ void report_detail(const char *format, ...) __attribute__((format(printf, 1, 2))
 /* A line of a program that serves, to a descriptor; any thread. It never waits for whoever reads: a
  * line that cannot be written at once and whole is dropped. How many were stands in front of the
  * next one that can be, on standard error. */
-void report_event(int fd, int level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void report_event(int fd, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t report_dropped(void); /* lines so far */
 
 /* Writes the members "error" and "hint". */

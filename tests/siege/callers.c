@@ -147,8 +147,7 @@ int main(int argc, char **argv)
     task.timeout_ms = atoi(argv[6]);
     task.reply = argv[7];
     task.reply_len = strlen(argv[7]);
-    while (started < count &&
-           pthread_create(&threads[started], NULL, call, &tallies[started]) == 0)
+    while (started < count && pthread_create(&threads[started], NULL, call, &tallies[started]) == 0)
         started++;
     for (int i = 0; i < started; i++) {
         pthread_join(threads[i], NULL);

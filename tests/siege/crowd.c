@@ -47,7 +47,7 @@ enum {
 typedef struct client {
     int fd; /* -1: not there */
     enum kind kind;
-    int open; /* its connection stands, or it has vanished from one */
+    int open;        /* its connection stands, or it has vanished from one */
     uint64_t due_ms; /* while it is not there: when it comes */
 } client;
 
@@ -59,7 +59,7 @@ static struct {
     client *clients;
     size_t count;
     unsigned turn;
-    uint64_t came; /* connections that stood */
+    uint64_t came;   /* connections that stood */
     uint64_t failed; /* attempts that came to nothing */
     uint64_t cut[KINDS];
     char burst[BURST];
@@ -213,8 +213,8 @@ static void tell(void)
         open += (uint64_t)crowd.clients[i].open;
         held[crowd.clients[i].kind] += (uint64_t)crowd.clients[i].open;
     }
-    printf("{\"open\": %ju, \"came\": %ju, \"failed\": %ju", (uintmax_t)open,
-           (uintmax_t)crowd.came, (uintmax_t)crowd.failed);
+    printf("{\"open\": %ju, \"came\": %ju, \"failed\": %ju", (uintmax_t)open, (uintmax_t)crowd.came,
+           (uintmax_t)crowd.failed);
     for (int kind = 0; kind < KINDS; kind++)
         printf(", \"%s\": {\"open\": %ju, \"cut\": %ju}", names[kind], (uintmax_t)held[kind],
                (uintmax_t)crowd.cut[kind]);
@@ -241,8 +241,8 @@ static void run(void)
     for (int on = 1; on;) {
         uint64_t due_ms = begun_ms + slot * SLOT_MS;
         uint64_t now_ms = clock_ms();
-        int count = epoll_wait(crowd.epoll, events, EVENTS,
-                               due_ms > now_ms ? (int)(due_ms - now_ms) : 0);
+        int count =
+            epoll_wait(crowd.epoll, events, EVENTS, due_ms > now_ms ? (int)(due_ms - now_ms) : 0);
 
         crowd.now_ms = clock_ms();
         for (int i = 0; i < count; i++) {
