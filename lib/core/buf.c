@@ -8,15 +8,13 @@
 enum { INBUF_MIN = 512 };
 
 /* Room for `total` bytes: what is announced, but no more than twice what has come, so that a peer
- * has to send the bytes that it makes us hold. What comes first gets no room to grow: it may be all
- * that waits, and many connections may wait. */
-static size_t choose_cap(size_t held, size_t total, size_t need)
+ * has to send the bytes that it makes us hold. */
+static size_t choose_cap(size_t total, size_t need)
 {
-    size_t twice = total < SIZE_MAX / 2 ? total * 2 : total;
-    size_t most = twice < INBUF_MIN ? INBUF_MIN : twice;
-    if (need >= total && need < most)
-        return need;
-    return held || total < INBUF_MIN ? most : total;
+    size_t cap = total < SIZE_MAX / 2 ? total * 2 : total;
+    if (cap < INBUF_MIN)
+        cap = INBUF_MIN;
+    return need >= total && need < cap ? need : cap;
 }
 
 static int reserve(gate__inbuf *in, size_t more, size_t need)
@@ -29,7 +27,7 @@ static int reserve(gate__inbuf *in, size_t more, size_t need)
         in->off = 0;
         return 0;
     }
-    size_t cap = choose_cap(in->len, total, need);
+    size_t cap = choose_cap(total, need);
     uint8_t *data = malloc(cap);
     if (!data)
         return -ENOMEM;

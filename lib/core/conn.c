@@ -194,12 +194,15 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
     return off;
 }
 
-/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off. */
+/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off.
+ * Behind unread answers only what is under way still comes: that gets little room to grow. */
 static void keep(gate__conn *conn, const uint8_t *bytes, size_t len)
 {
+    size_t total = conn->in.len + len;
+    size_t need = conn->blocked ? total + total / 4 : conn->need;
     if (conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
         end(conn, GATE_CLOSE_TOO_BIG);
-    else if (gate__inbuf_append(&conn->in, bytes, len, conn->need))
+    else if (gate__inbuf_append(&conn->in, bytes, len, need))
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 

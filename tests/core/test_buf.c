@@ -68,17 +68,6 @@ static void test_input_of_a_known_size_gets_just_that(void **state)
     gate__inbuf_consume(&in, in.len);
 }
 
-/* The rest of a read that has to wait for the peer: nothing follows until then. */
-static void test_input_that_comes_at_once_gets_no_more_than_it_needs(void **state)
-{
-    (void)state;
-    gate__inbuf in = {0};
-    uint8_t part[8000] = {0};
-    assert_int_equal(gate__inbuf_append(&in, part, sizeof part, 0), 0);
-    assert_int_equal(in.cap, sizeof part);
-    gate__inbuf_consume(&in, in.len);
-}
-
 /* ---- Output ---- */
 
 static size_t drain(gate__outbuf *out, gate__chunk_pool *pool, char *text, size_t step)
@@ -195,7 +184,6 @@ int main(void)
         cmocka_unit_test(test_input_that_is_used_up_holds_no_memory),
         cmocka_unit_test(test_input_grows_with_what_came_not_with_what_was_announced),
         cmocka_unit_test(test_input_of_a_known_size_gets_just_that),
-        cmocka_unit_test(test_input_that_comes_at_once_gets_no_more_than_it_needs),
         cmocka_unit_test(test_output_gives_back_all_replies_in_order),
         cmocka_unit_test(test_small_replies_share_a_chunk_and_large_ones_have_their_own),
         cmocka_unit_test(test_borrowed_bytes_are_given_back_once_when_they_are_sent),

@@ -80,6 +80,24 @@ static void test_an_answer_that_waits_its_turn_counts(void **state)
     close_two(&a, &b);
 }
 
+/* Requests behind answers that nobody reads: more than was under way does not come. */
+static void test_input_that_may_not_be_read_yet_takes_little_more_than_it_is(void **state)
+{
+    (void)state;
+    char lines[8000];
+    for (size_t i = 0; i < sizeof lines; i++)
+        lines[i] = "1\n"[i % 2];
+    rig r;
+    rig_open(&r, NULL);
+    r.config.output_max = 1;
+    for (size_t times = 1; times <= 4; times++) {
+        rig_bytes(&r, lines, sizeof lines);
+        assert_int_equal(r.conn.in.len, times * sizeof lines - 2);
+        assert_in_range(r.conn.in.cap, r.conn.in.len, r.conn.in.len * 3 / 2);
+    }
+    rig_close(&r);
+}
+
 static void test_borrowed_bytes_are_not_held(void **state)
 {
     (void)state;
@@ -129,6 +147,7 @@ int main(void)
         cmocka_unit_test(test_what_a_connection_gives_back_another_may_hold),
         cmocka_unit_test(test_an_answer_over_the_budget_closes_its_connection),
         cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
+        cmocka_unit_test(test_input_that_may_not_be_read_yet_takes_little_more_than_it_is),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),
     };

@@ -90,8 +90,8 @@ def denied(stage):
 # ---- The log --------------------------------------------------------------------------------
 
 class Logged:
-    """A gate-server whose log goes where a shell command redirects it; asked by a Unix socket, since
-    nobody may be there to read the port."""
+    """A gate-server whose log goes where a shell redirects it; asked by a Unix socket, since nobody
+    may be there to read the port."""
 
     def __init__(self, io, redirect, wrap=(), **more):
         self.folder = tempfile.TemporaryDirectory(prefix="gate-siege-")
@@ -142,7 +142,8 @@ def play_log(stage, io, name, count, redirect, written, **more):
         server.kill()
     kept = sum(line.endswith(b"\n") and b"listening on" not in line for line in lines)
     dropped, wanted = told["lines_dropped"], told["stats"]["accepted"] + 1  # one for the time-out
-    stage.check(good == count and silent == b"", "%s, %s: %d of %d served" % (io, name, good, count))
+    stage.check(good == count and silent == b"",
+                "%s, %s: %d of %d served" % (io, name, good, count))
     stage.check(code == 0, "%s, %s: exit code %d" % (io, name, code))
     stage.check(dropped > 0 and kept + dropped == wanted, "%s, %s: of %d lines %d are there, %d "
                 "were counted as dropped" % (io, name, wanted, kept, dropped))
