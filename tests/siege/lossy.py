@@ -2,9 +2,10 @@
 """Networks that lose, delay and reorder packets: lossy."""
 import contextlib
 import json
+import os
 import subprocess
 
-from stage import BENCH, CLIENT, LIMIT, table
+from stage import BENCH, CLIENT, LIMIT, LeftOut, table
 
 FIRST, SECOND = "10.77.0.1", "10.77.0.2"
 # Some twenty packets, no two of which are alike.
@@ -25,7 +26,10 @@ def bad_line(stage, loss, delay, reorder):
     did = {}
     try:
         folder = "/proc/%d/" % link.pid
-        near = folder + "fd/" + link.stdout.readline().decode().strip()
+        number = link.stdout.readline().decode().strip()
+        if not number:
+            raise AssertionError("there is no line")
+        near = folder + "fd/" + number
         yield ["nsenter", "--net=" + near], ["nsenter", "--net=" + folder + "ns/net"], did
         did.update(json.loads(link.communicate(timeout=LIMIT)[0]))
     finally:
@@ -76,6 +80,8 @@ def ask_over(stage, io, name, near, far, seconds):
 
 def lossy(stage):
     """5 % loss, 200 ms delay, reordering: the whole right reply, or a documented error in time"""
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        raise LeftOut("it needs root, or the right to open /dev/net/tun")
     print("  the line is two TUN devices and a program between them, which works on kernels\n"
           "  without the netem queueing discipline too\n")
     seconds = 1 if stage.quick else 4

@@ -56,22 +56,26 @@ def find_backends(server):
 
 
 def play(name, options, backends):
-    """What did not hold."""
-    from stage import Stage
+    """"held", "not held" or "left out"."""
+    from stage import LeftOut, Stage
     case = getattr(__import__(CASES[name]), name)
     stage = Stage(options.build, options.quick, backends)
     print("%s: %s\n" % (name, case.__doc__), flush=True)
     begun = time.monotonic()
     try:
         case(stage)
+    except LeftOut as reason:
+        print("%s: left out: %s\n" % (name, reason), flush=True)
+        return "left out"
     except (AssertionError, OSError, subprocess.SubprocessError, ValueError) as error:
         stage.check(False, "broke off: %s: %s" % (type(error).__name__, error))
-    print("%s: %s (%.0f s)" % (name, "NOT HELD" if stage.problems else "held",
+    verdict = "not held" if stage.problems else "held"
+    print("%s: %s (%.0f s)" % (name, verdict.upper() if stage.problems else verdict,
                                time.monotonic() - begun))
     for problem in stage.problems:
         print("  " + problem)
     print(flush=True)
-    return stage.problems
+    return verdict
 
 
 def main():
@@ -82,11 +86,12 @@ def main():
     if "GATE_SIEGE_ROOT" not in os.environ:
         enter_network()
     backends = find_backends(os.environ["GATE_SERVER"])
-    names = options.cases or list(CASES)
-    bad = [name for name in names if play(name, options, backends)]
-    print("%d held, %d not held%s" % (len(names) - len(bad), len(bad),
-                                      ": " + ", ".join(bad) if bad else ""))
-    sys.exit(1 if bad else 0)
+    ended = {name: play(name, options, backends) for name in options.cases or CASES}
+    for verdict in ("held", "not held", "left out"):
+        names = [name for name in ended if ended[name] == verdict]
+        if names:
+            print("%s: %s" % (verdict, ", ".join(names)))
+    sys.exit(1 if "not held" in ended.values() else 0)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ ROOT = os.geteuid() == 0 and os.environ.get("GATE_SIEGE_ROOT") == "1"
 MIB = 1 << 20
 
 
+class LeftOut(Exception):
+    """A case cannot be played here, and why."""
+
+
 class Stage:
     """One case: where it is played, and what did not hold."""
 
