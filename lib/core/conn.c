@@ -73,14 +73,16 @@ static int must_linger(const gate__conn *conn)
     return conn->exchanges > 0 && !conn->eof && (conn->unread || !one_shot(conn));
 }
 
-/* Brings the budget up to date. */
+/* Brings the budget up to date. Its last quarter is for those who hold little, or a few who never
+ * read would leave nothing to all others. */
 static void recount(gate__conn *conn)
 {
     gate__budget *budget = conn->config->budget;
     size_t before = conn->counted;
     conn->counted = conn->in.cap + conn->out.memory + conn->held_memory;
     budget->held += conn->counted - before;
-    if (conn->counted > before && budget->held > budget->max)
+    size_t kept_free = conn->counted > GATE__CHUNK_SIZE ? budget->max / 4 : 0;
+    if (conn->counted > before && budget->held > budget->max - kept_free)
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 

@@ -167,7 +167,7 @@ class OptionTest(TestCase):
         self.assertEqual(self.ask(server, b"x" * 5000), WELCOME)
 
     def test_max_buffers_closes_who_takes_more(self):
-        server = self.server("--framing", "line", "--max-buffers", "64K", "--welcome", "x" * 65536,
+        server = self.server("--framing", "line", "--max-buffers", "80K", "--welcome", "x" * 65536,
                              "--reject", "x" * 60000)
         self.assertEqual(self.ask(server, b"1\n"), b"")
         self.assertEqual(len(self.ask(server, b"2\n")), 60001)

@@ -37,7 +37,7 @@ static const char *const names[KINDS] = {"silent", "drip",  "deaf",  "vanished",
 enum {
     SLOTS = 100, /* of a second: each client has its turn in one of them */
     SLOT_MS = 10,
-    AGAIN_MS = 1000, /* until one whose connect failed, or that half-closed, comes again */
+    AGAIN_MS = 1000, /* until one that was cut off at once, or whose connect failed, comes again */
     SOURCES = 64,
     BURST = 8192, /* what a deaf one pipelines at first, then MORE each second */
     MORE = 512,
@@ -48,6 +48,7 @@ typedef struct client {
     int fd; /* -1: not there */
     enum kind kind;
     int open;        /* its connection stands, or it has vanished from one */
+    uint64_t came_ms;
     uint64_t due_ms; /* while it is not there: when it comes */
 } client;
 
@@ -119,6 +120,7 @@ static void come(client *c)
         .sin_family = AF_INET, .sin_port = crowd.port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct epoll_event event = {.events = EPOLLOUT | EPOLLRDHUP, .data.ptr = c};
 
+    c->came_ms = crowd.now_ms;
     c->fd = open_from(c);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS) {
         crowd.failed++;
@@ -184,7 +186,7 @@ static void on_event(client *c, uint32_t events)
     } else {
         crowd.cut[c->kind]++;
         leave(c, AGAIN_MS);
-        if (c->kind != HALF)
+        if (c->kind == GREEDY || crowd.now_ms - c->came_ms > AGAIN_MS)
             come(c);
     }
 }
