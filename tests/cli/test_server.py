@@ -8,7 +8,8 @@ import signal
 import subprocess
 import unittest
 
-from harness import LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, wait_until
+from harness import (LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, unread,
+                     wait_until)
 
 
 class StopTest(TestCase):
@@ -165,6 +166,18 @@ class OptionTest(TestCase):
     def test_max_request_cuts_raw_requests(self):
         server = self.server("--max-request", "2K", "--accept", "x" * 2048)
         self.assertEqual(self.ask(server, b"x" * 5000), WELCOME)
+
+    def test_max_output_stops_the_reading_of_a_client_that_takes_no_answers(self):
+        path = os.path.join(self.folder(), "door")
+        server = self.server("--json", "--framing", "line", "--max-output", "1K", "--welcome",
+                             "x" * 1000, "--drain-timeout", "1ms", listen="unix:" + path)
+        sock = self.connect(path)
+        sock.sendall(b"1\n" * 2000)
+        wait_until(lambda: unread(sock) == 0, "the server has read it")
+        self.assertEqual(self.ask(path, b"2\n"), REJECT + b"\n")
+        self.assertEqual(server.stop(), 0)
+        # The kernel holds some 200 answers, and the rest of 1 MiB would be 1000 more.
+        self.assertLess(json.loads(server.out.all())["stats"]["requests"], 700)
 
     def test_max_buffers_closes_who_takes_more(self):
         server = self.server("--framing", "line", "--max-buffers", "80K", "--welcome", "x" * 65536,

@@ -7,6 +7,7 @@
  *                               after part of a request. MS is the server's deadline: they come one
  *                               after another within that time, and each that is cut off comes
  *                               again, so that there are always about COUNT.
+ *   crowd PORT deaf COUNT MS    only those that never read
  *   crowd PORT reset COUNT MS   COUNT at a time connect, say nothing, a part or a whole request,
  *                               and reset
  *   crowd PORT greedy COUNT MS  COUNT silent ones from one address, each back as soon as it is cut
@@ -270,6 +271,8 @@ static enum kind choose_kind(const char *mode, size_t i)
         return RESET;
     if (strcmp(mode, "greedy") == 0)
         return GREEDY;
+    if (strcmp(mode, "deaf") == 0)
+        return DEAF;
     return kind == VANISH && i / 4 % 10 == 0 ? HALF : kind;
 }
 
@@ -298,7 +301,7 @@ static void assemble(const char *mode)
 int main(int argc, char **argv)
 {
     if (argc != 5) {
-        fprintf(stderr, "usage: crowd PORT hold|reset|greedy COUNT MS\n");
+        fprintf(stderr, "usage: crowd PORT hold|deaf|reset|greedy COUNT MS\n");
         return 2;
     }
     crowd.port = htons((uint16_t)atoi(argv[1]));

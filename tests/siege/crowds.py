@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Crowds of hostile clients beside honest ones: crowd, storm, greedy."""
+"""Crowds of hostile clients beside honest ones: crowd, storm, deaf, greedy."""
 import contextlib
 import subprocess
 import time
@@ -67,7 +67,7 @@ def crowd(stage):
 
 def besiege(stage, io, size, rounds, seconds, deadline_s):
     with stage.server(io, "--framing", "line", "--timeout", str(deadline_s), "--welcome", WELCOME,
-                      "--backlog", "4096", "--max-buffers", "48M", wrap=first("prlimit", "-n20000"),
+                      "--backlog", "4096", "--max-output", "4K", wrap=first("prlimit", "-n20000"),
                       stdout=subprocess.DEVNULL) as server:
         alone = descriptors(server)
         seen = [play_round(stage, server, size, seconds, deadline_s, alone)
@@ -119,6 +119,30 @@ def storm(stage):
         stage.check(lines <= seconds, "%s: %d lines in the log" % (io, lines))
     table(["backend", "resets/s", "answered", "failed", "p99 µs", "resident MiB", "grown MiB",
            "log lines", "closed: reset"], rows)
+
+
+def deaf(stage):
+    """2,000 that never read, and a small budget for what they make the server hold"""
+    seconds = 2 if stage.quick else 5
+    rows = []
+    with sysctl("tcp_wmem", "4096 16384 16384"):
+        for io in stage.backends:
+            with stage.server(io, "--json", "--framing", "line", "--welcome", WELCOME, "--backlog",
+                              "4096", "--max-buffers", "8M") as server:
+                with stage.crowd(server, "deaf", 2000, 1000) as crowd:
+                    wait_until(lambda: crowd.tell()["came"] >= 2000, "the crowd is there")
+                    asked = honest(server, seconds, 500, "--framing", "line", expect=WELCOME)
+                peak = memory(server, "VmHWM")
+                code, stats = stop(server)
+            rows.append([io, asked["exchanges"], asked["failed"], us(asked["latency_ns"]["p99"]),
+                         stats["closed"]["no_memory"], mib(peak)])
+            stage.check(code == 0, "%s: exit code %d" % (io, code))
+            stage.check(asked["failed"] == 0 and asked["exchanges"] > 0,
+                        "%s: honest exchanges failed: %s" % (io, asked["errors"]))
+            stage.check(stats["closed"]["no_memory"] > 0, "%s: the budget was not used up" % io)
+            stage.check(peak <= 16 * MIB, "%s: %s MiB of memory" % (io, mib(peak)))
+    table(["backend", "honest: answered", "failed", "p99 µs", "closed: no memory", "peak MiB"],
+          rows)
 
 
 def greedy(stage):

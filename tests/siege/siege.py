@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-CASES = {"crowd": "crowds", "storm": "crowds", "greedy": "crowds", "descriptors": "scarcity",
+CASES = {"crowd": "crowds", "storm": "crowds", "deaf": "crowds", "greedy": "crowds", "descriptors": "scarcity",
          "signals": "signals", "denied": "scarcity", "log": "scarcity", "lossy": "lossy"}
 
 
