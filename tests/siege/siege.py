@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
-CASES = {"crowd": "crowds", "storm": "crowds", "deaf": "crowds", "greedy": "crowds", "descriptors": "scarcity",
-         "signals": "signals", "denied": "scarcity", "log": "scarcity", "lossy": "lossy"}
+CASES = {"crowd": "crowds", "storm": "crowds", "deaf": "crowds", "greedy": "crowds",
+         "descriptors": "scarcity", "signals": "signals", "denied": "scarcity", "log": "scarcity",
+         "lossy": "lossy"}
 
 
 def parse():
