@@ -48,7 +48,7 @@ enum {
 typedef struct client {
     int fd; /* -1: not there */
     enum kind kind;
-    int open;        /* its connection stands, or it has vanished from one */
+    int open; /* its connection stands, or it has vanished from one */
     uint64_t came_ms;
     uint64_t due_ms; /* while it is not there: when it comes */
 } client;
