@@ -65,7 +65,7 @@ def stop_under_load(stage, io, mode, delay_s, sums, number):
     sums.told += told - asked["codes"].get(ECONNREFUSED, 0)
     sums.slowest_ms = max(sums.slowest_ms, took_ms)
     stage.check(code == 0, "%s: exit code %d" % (what, code))
-    stage.check(took_ms <= DRAIN_MS + grace_ms, "%s: took %.0f ms; the slowest exchange before took %d ms"
+    stage.check(took_ms <= DRAIN_MS + grace_ms, "%s: took %.0f ms; the slowest exchange took %d ms"
                 % (what, took_ms, asked["slowest_ms"]))
     stage.check(asked["wrong"] == 0, "%s: %d wrong answers" % (what, asked["wrong"]))
     stage.check(stats["requests"] == stats["replies"] == asked["answered"],
