@@ -115,7 +115,7 @@ int main(void)
         OVER("blocking", test_delay_is_off_from_the_second_send),
         OVER("blocking", test_delay_is_off_for_a_send_of_several_segments),
         OVER("blocking", test_listening_is_not_supported),
-        OVER_ALL(test_run_returns_on_a_signal),
+        OVER_KERNEL(test_run_returns_on_a_signal),
     };
 
     return RUN_OVER(tests);

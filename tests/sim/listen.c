@@ -236,7 +236,8 @@ sim__slot *sim__fd_slot(sim_world *world, int fd)
     return slot->conn != NULL || slot->listener != NULL ? slot : NULL;
 }
 
-void sim__fd_close(sim_world *world, int fd)
+/* Frees the slot, and says what it held. */
+static sim__slot take_slot(sim_world *world, int fd)
 {
     sim__slot *slot = sim__fd_slot(world, fd);
     sim__slot kept = *slot;
@@ -244,6 +245,20 @@ void sim__fd_close(sim_world *world, int fd)
     *slot = (sim__slot){0};
     world->slots_used--;
     world->progress++;
+    return kept;
+}
+
+void sim__fd_reset(sim_world *world, int fd)
+{
+    sim__slot kept = take_slot(world, fd);
+
+    sim__conn_reset(kept.conn, kept.side);
+}
+
+void sim__fd_close(sim_world *world, int fd)
+{
+    sim__slot kept = take_slot(world, fd);
+
     if (kept.listener != NULL) {
         sim__listener_close(kept.listener);
     } else {
@@ -251,11 +266,10 @@ void sim__fd_close(sim_world *world, int fd)
     }
 }
 
-int sim_listen_fd(sim_world *world, const gate__sockaddr *addr, int backlog)
+int sim_listen_fd(sim_world *world, gate__sockaddr *addr, int backlog)
 {
-    gate__sockaddr name = *addr;
     sim__listener *listener;
-    int result = sim__listener_open(world, &name, backlog, 0, &listener);
+    int result = sim__listener_open(world, addr, backlog, 0, &listener);
 
     if (result == 0) {
         result = sim__fd_open(world, NULL, NULL, 0, listener);

@@ -3,8 +3,8 @@
 /*
  * Connections: two bounded flows of bytes. What one end sends takes a latency to be seen by the
  * other; within a flow nothing overtakes, the end and the reset included. A reset that arrives
- * destroys what its receiver has not read, as it may with real ones. So does, at the sender,
- * closing with unread input, or bytes that arrive at a closed end: both answer with a reset.
+ * before the end destroys what its receiver has not read, as it may with real ones. So does, at the
+ * sender, closing with unread input, or bytes that arrive at a closed end: both answer with a reset.
  */
 
 #include <errno.h>
@@ -115,6 +115,16 @@ static void arrive_data(sim__conn *conn, int from, size_t len)
     }
 }
 
+/* Behind the end of the input it destroys nothing, as on Linux: all of it has come. */
+static void arrive_reset(sim__conn *conn, int side)
+{
+    if (conn->end[side].open && conn->flow[!side].end_seen) {
+        conn->end[side].dead = 1;
+    } else {
+        kill_end(conn, side, -ECONNRESET);
+    }
+}
+
 static void arrive(sim_world *world, void *arg)
 {
     arrival one = *(arrival *)arg;
@@ -127,7 +137,7 @@ static void arrive(sim_world *world, void *arg)
     } else if (one.what == END) {
         conn->flow[one.from].end_seen = 1;
     } else {
-        kill_end(conn, !one.from, -ECONNRESET);
+        arrive_reset(conn, !one.from);
     }
     tell(conn, !one.from);
     sim__conn_unref(conn);

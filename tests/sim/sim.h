@@ -161,8 +161,8 @@ int sim_step(sim_world *world);
 /* Steps until *done is not 0 (NULL: never) or the time is until_ns. 1: done. */
 int sim_run_until(sim_world *world, const int *done, uint64_t until_ns);
 
-/* A listening descriptor that belongs to no gate_io yet, for adopt. */
-int sim_listen_fd(sim_world *world, const gate__sockaddr *addr, int backlog);
+/* A listening descriptor that belongs to no gate_io yet, for adopt; *addr becomes its address. */
+int sim_listen_fd(sim_world *world, gate__sockaddr *addr, int backlog);
 
 /* Descriptors in use. */
 size_t sim_descriptors(const sim_world *world);

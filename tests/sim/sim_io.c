@@ -320,38 +320,55 @@ void sim_resolves(sim_world *world, const char *host, int result, const gate__so
     world->names = name;
 }
 
-static void do_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done)
+/* Of the name service. */
+static void ask(sim_world *world, sim__rec *rec)
 {
-    sim_world *world = self(io)->world;
-    sim__rec *rec = submit(io, &resolve->op, GATE_OP_RESOLVE, done);
+    gate_resolve *resolve = rec->resolve;
     const sim__name *name = world->names;
 
-    if (rec == NULL) {
-        return;
-    }
-    rec->resolve = resolve;
+    resolve->job = rec;
     while (name != NULL && strcmp(name->host, resolve->host) != 0) {
         name = name->next;
     }
     rec->result = name != NULL ? name->result : GATE_ENAME;
     rec->due_ns = world->now_ns + (name != NULL ? name->delay_ns : 0);
-    if (rec->result == 0) {
-        resolve->count = name->count;
-        memcpy(resolve->addrs, name->addrs, sizeof(resolve->addrs));
-        for (unsigned i = 0; i < name->count; i++) {
-            if (resolve->addrs[i].u.any.sa_family != AF_UNIX) {
-                resolve->addrs[i].u.in4.sin_port = htons(resolve->port);
-            }
+    if (rec->result != 0) {
+        return;
+    }
+    resolve->count = name->count;
+    memcpy(resolve->addrs, name->addrs, sizeof(resolve->addrs));
+    for (unsigned i = 0; i < name->count; i++) {
+        if (resolve->addrs[i].u.any.sa_family != AF_UNIX) {
+            resolve->addrs[i].u.in4.sin_port = htons(resolve->port);
         }
+    }
+}
+
+static void do_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done)
+{
+    sim_world *world = self(io)->world;
+    sim__rec *rec = submit(io, &resolve->op, GATE_OP_RESOLVE, done);
+
+    if (rec == NULL) {
+        return;
+    }
+    rec->resolve = resolve;
+    rec->due_ns = world->now_ns;
+    rec->result = gate__addr_numeric(&resolve->addrs[0], resolve->host, resolve->port);
+    resolve->count = rec->result == 0;
+    resolve->job = NULL;
+    if (rec->result == 1) {
+        ask(world, rec);
     }
     sim__at(world, rec->due_ns, sim__nothing, NULL);
 }
 
+/* A number's answer is there at once. */
 static void do_resolve_cancel(gate_io *io, gate_resolve *resolve)
 {
     sim__rec *rec = find(self(io), &resolve->op);
 
-    if (rec != NULL) {
+    if (rec != NULL && resolve->job != NULL) {
         rec->cancelled = 1;
     }
 }

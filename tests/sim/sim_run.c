@@ -254,6 +254,7 @@ static void finish_send(sim__io *io, sim__rec *rec)
                             send_size(world, rec->op->len, sim__conn_room(conn, slot->side)));
     if ((rec->op->flags & GATE_IO_LAST) && result >= 0 && (size_t)result == rec->op->len &&
         !sim__chance(world, SIM_LAST_KEPT, world->knobs.last_kept_pct)) {
+        sim__conn_end(conn, slot->side); /* before the reset that the close may be */
         sim__fd_close(world, sock->fd);
         sock->fd = -1;
         flags = GATE_IO_CLOSED;

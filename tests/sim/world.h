@@ -173,6 +173,8 @@ int sim__fd_open(sim_world *world, sim__io *owner, sim__conn *conn, int side,
                  sim__listener *listener);
 sim__slot *sim__fd_slot(sim_world *world, int fd);
 void sim__fd_close(sim_world *world, int fd);
+/* Of a connection: closes with a reset. */
+void sim__fd_reset(sim_world *world, int fd);
 void sim__conn_unref(sim__conn *conn);
 
 /* sim_run.c */
