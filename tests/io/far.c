@@ -85,6 +85,21 @@ size_t far_recv(struct loop *loop, int fd, void *bytes, size_t len)
     return loop->world ? sim_plain_recv(loop->world, fd, bytes, len) : recv_all(fd, bytes, len);
 }
 
+int far_sees_reset(struct loop *loop, int fd)
+{
+    char rest[64];
+    ssize_t got;
+
+    if (loop->world) {
+        while (sim_plain_recv(loop->world, fd, rest, sizeof rest) > 0)
+            ;
+        return sim_plain_was_reset(loop->world, fd);
+    }
+    while ((got = recv(fd, rest, sizeof rest, 0)) > 0)
+        ;
+    return got < 0 && errno == ECONNRESET;
+}
+
 void far_end(struct loop *loop, int fd)
 {
     if (loop->world)

@@ -19,6 +19,8 @@ int far_refuse(struct loop *loop, gate__sockaddr *addr);
 void far_send(struct loop *loop, int fd, const void *bytes, size_t len);
 /* Reads len bytes, or up to the end of the input. */
 size_t far_recv(struct loop *loop, int fd, void *bytes, size_t len);
+/* Reads on to the end of the input (0) or a reset (1). */
+int far_sees_reset(struct loop *loop, int fd);
 void far_end(struct loop *loop, int fd); /* ends the output */
 void far_close(struct loop *loop, int fd);
 void far_reset(struct loop *loop, int fd); /* closes with a reset */

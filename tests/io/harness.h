@@ -38,7 +38,7 @@ struct end {
     size_t accepted_count;
 };
 
-/* The backend that a test runs over: "epoll", "io_uring", "blocking" or "sim" (its initial state). */
+/* The backend that a test runs over: "epoll", "io_uring", "blocking", "sim" (its initial state). */
 struct loop {
     gate_io *io;
     struct sim_world *world; /* of the simulator; NULL: the kernel's network */

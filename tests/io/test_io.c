@@ -357,6 +357,38 @@ static void test_close_tells_the_peer_and_frees_the_descriptor(void **state)
     assert_int_equal(far_recv(loop, loop->peer, got, 1), 0);
 }
 
+static void test_close_resets_where_that_was_asked_for(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    for (int reset = 0; reset < 2; reset++) {
+        join(loop, "127.0.0.1");
+        submit_send(loop, end, "half", 4, 0);
+        assert_int_equal(wait_out(loop, end), 4);
+        if (reset)
+            loop->io->ops->reset(loop->io, &end->sock);
+        submit_close(loop, end);
+        assert_int_equal(wait_out(loop, end), 0);
+        assert_int_equal(far_sees_reset(loop, loop->peer), reset);
+        far_close(loop, loop->peer);
+        far_close(loop, loop->listener);
+        loop->peer = loop->listener = -1;
+    }
+}
+
+static void test_reset_does_nothing_to_a_unix_socket(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join_unix(loop);
+    loop->io->ops->reset(loop->io, &end->sock);
+    submit_close(loop, end);
+    assert_int_equal(wait_out(loop, end), 0);
+    assert_int_equal(far_sees_reset(loop, loop->peer), 0);
+}
+
 static void test_socket_can_connect_again_after_close(void **state)
 {
     struct loop *loop = *state;
@@ -431,6 +463,8 @@ int main(void)
         OVER_ALL(test_last_send_that_is_short_stays_open),
         OVER_ALL(test_shutdown_ends_our_side_only),
         OVER_ALL(test_close_tells_the_peer_and_frees_the_descriptor),
+        OVER_ALL(test_close_resets_where_that_was_asked_for),
+        OVER_KERNEL(test_reset_does_nothing_to_a_unix_socket),
         OVER_ALL(test_socket_can_connect_again_after_close),
         OVER_ALL(test_run_returns_at_its_deadline),
         OVER_ALL(test_wake_ends_the_next_run),

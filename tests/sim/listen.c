@@ -261,6 +261,8 @@ void sim__fd_close(sim_world *world, int fd)
 
     if (kept.listener != NULL) {
         sim__listener_close(kept.listener);
+    } else if (kept.reset) {
+        sim__conn_reset(kept.conn, kept.side);
     } else {
         sim__conn_close(kept.conn, kept.side);
     }

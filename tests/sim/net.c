@@ -3,8 +3,9 @@
 /*
  * Connections: two bounded flows of bytes. What one end sends takes a latency to be seen by the
  * other; within a flow nothing overtakes, the end and the reset included. A reset that arrives
- * before the end destroys what its receiver has not read, as it may with real ones. So does, at the
- * sender, closing with unread input, or bytes that arrive at a closed end: both answer with a reset.
+ * before the end destroys what its receiver has not read, as it may with real ones. So does, at
+ * the sender, closing with unread input, or bytes that arrive at a closed end: both answer with a
+ * reset.
  */
 
 #include <errno.h>

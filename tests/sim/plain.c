@@ -42,7 +42,8 @@ void sim_plain_send(sim_world *world, int fd, const void *bytes, size_t len)
     size_t sent = 0;
 
     while (sent < len && !world->failed) {
-        int more = sim__conn_send(slot->conn, slot->side, (const uint8_t *)bytes + sent, len - sent);
+        int more =
+            sim__conn_send(slot->conn, slot->side, (const uint8_t *)bytes + sent, len - sent);
 
         if (more < 0) {
             sim_failed(world, "a plain end could not send: %d", more);
@@ -73,6 +74,13 @@ size_t sim_plain_recv(sim_world *world, int fd, void *bytes, size_t len)
         got += (size_t)more;
     }
     return got;
+}
+
+int sim_plain_was_reset(sim_world *world, int fd)
+{
+    const sim__slot *slot = sim__fd_slot(world, fd);
+
+    return slot->conn->end[slot->side].dead;
 }
 
 void sim_plain_end(sim_world *world, int fd)

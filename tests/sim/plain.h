@@ -21,6 +21,9 @@ void sim_plain_send(sim_world *world, int fd, const void *bytes, size_t len);
 /* Reads len bytes, or up to the end of the input or a reset. */
 size_t sim_plain_recv(sim_world *world, int fd, void *bytes, size_t len);
 
+/* Whether a reset has come. */
+int sim_plain_was_reset(sim_world *world, int fd);
+
 /* Ends the output. */
 void sim_plain_end(sim_world *world, int fd);
 

@@ -186,6 +186,17 @@ static size_t do_unacked(gate_io *io, const gate_sock *sock)
     return slot->conn->flow[slot->side].len - slot->conn->flow[slot->side].seen;
 }
 
+static void do_reset(gate_io *io, gate_sock *sock)
+{
+    sim__slot *slot = sim__fd_slot(self(io)->world, sock->fd);
+
+    if (slot == NULL || slot->conn == NULL) {
+        sim_failed(self(io)->world, "reset of what is no connection (%d)", sock->fd);
+    } else {
+        slot->reset = 1;
+    }
+}
+
 static uint64_t do_now(gate_io *io)
 {
     return io->now_ns = self(io)->world->now_ns;
@@ -408,6 +419,7 @@ static const gate_io_ops sim_ops = {
     .adopt = do_adopt,
     .discard = do_discard,
     .unacked = do_unacked,
+    .reset = do_reset,
     .peer = do_peer,
     .accept = do_accept,
     .connect = do_connect,

@@ -11,6 +11,7 @@ enum { SIM__FD_BASE = 100000, SIM__WAIT = INT32_MIN };
 typedef struct sim__conn sim__conn;
 typedef struct sim__listener sim__listener;
 typedef struct sim__io sim__io;
+typedef struct sim__turns sim__turns;
 
 /* One direction. bytes[head..head+len) are under way or unread, the first `seen` have arrived. */
 typedef struct sim__flow {
@@ -57,6 +58,7 @@ typedef struct sim__slot {
     sim__conn *conn;
     sim__listener *listener; /* neither: free */
     int side;
+    int reset; /* closing it resets */
     sim__io *owner;
 } sim__slot;
 
@@ -104,6 +106,7 @@ struct sim_world {
     sim__io *ios;
     sim_peer *peers;
     sim__name *names;
+    sim__turns *turns; /* NULL: one caller */
 };
 
 /* One operation in flight. */
@@ -180,6 +183,11 @@ void sim__conn_unref(sim__conn *conn);
 /* sim_run.c */
 int sim__run(gate_io *io, uint64_t deadline_ns);
 uint64_t sim__sum(const void *bytes, size_t len);
+
+/* turns.c */
+/* Gives the other caller its turn. 1: something has happened. 0: nothing, so time may move, but not
+ * beyond *deadline_ns, which becomes the earlier one of the two callers'. */
+int sim__turns_pass(sim__io *io, uint64_t *deadline_ns);
 
 /* peer.c */
 sim_peer *sim__peer_new(sim_world *world, sim__conn *conn, int side);
