@@ -252,6 +252,7 @@ void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
         return;
     }
     listener->accepted = accepted;
+    listener->room = accepted != NULL ? listener->room : 0;
     listener->arg = arg;
 }
 

@@ -235,7 +235,7 @@ void sim_peer_reset(sim_peer *peer);
 void sim_peer_kick(sim_peer *peer);
 
 /* Listens at *addr, whose port is chosen if 0, with a peer for each connection, which is set up by
- * accepted(peer, arg). Ends with the world. */
+ * accepted(peer, arg). NULL: its queue is always full. Ends with the world. */
 void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
                       void (*accepted)(sim_peer *peer, void *arg), void *arg);
 

@@ -396,6 +396,8 @@ static void turn(sim__io *io, uint64_t deadline_ns)
     int moved = 1;
 
     while (!world->failed) {
+        uint64_t until_ns = deadline_ns;
+
         sim__pump(world);
         io->base.now_ns = world->now_ns;
         io->base.turn_ns = world->now_ns;
@@ -409,7 +411,10 @@ static void turn(sim__io *io, uint64_t deadline_ns)
         if (deadline_ns <= world->now_ns || world->failed) {
             return;
         }
-        moved = sim__wait(world, deadline_ns);
+        if (sim__turns_pass(io, &until_ns)) {
+            continue;
+        }
+        moved = sim__wait(world, until_ns);
         world->progress++;
     }
 }
