@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Single scenes of the client, and of what client and server do to each other, in simulated time. */
+/* Single scenes of the client, and of what it and a server do to each other, in simulated time. */
 
 #include "client.h"
 
