@@ -261,8 +261,8 @@ static void test_stop_before_serve_serves_the_queue(void **state)
     desk_open(&all, NULL, NULL);
     peer = scene_peer(&all.scene, NULL);
     sim_peer_send(peer, "1", 1);
-    gate_server_stop(all.scene.server);
-    gate_server_stop(all.scene.server);
+    scene_stop(&all.scene);
+    scene_stop(&all.scene);
     scene_serve(&all.scene);
     sim_run_until(all.scene.world, NULL, all.scene.end_ns + second);
     desk_got(peer, "welcome to server!");

@@ -63,6 +63,14 @@ static int can_fire(int knob)
 static void tell_sums(uint64_t seeds, const swarm_sums *sums)
 {
     printf("seeds %llu\nsteps %llu\n", (unsigned long long)seeds, (unsigned long long)sums->steps);
+    printf("drains %llu\ndrain requests %llu\ndrain answers %llu\ndrain over us %llu\n",
+           (unsigned long long)sums->drains, (unsigned long long)sums->drain_requests,
+           (unsigned long long)sums->drain_answers,
+           (unsigned long long)sums->drain_over_ns / 1000);
+    for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
+        printf("fired %llu %s\n", (unsigned long long)sums->seen[event],
+               swarm_event_name((swarm_event)event));
+    }
     for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
         if (can_fire(knob)) {
             printf("fired %llu %s\n", (unsigned long long)sums->fired[knob],
@@ -99,6 +107,11 @@ static void test_every_seed_keeps_the_rules(void **state)
     for (int knob = 0; knob < SIM_KNOB_COUNT && done >= SEEDS_DEFAULT; knob++) {
         if (can_fire(knob) && sums.fired[knob] == 0) {
             fail_msg("knob %s never fired", sim_knob_name((sim_knob)knob));
+        }
+    }
+    for (int event = 0; event < SWARM_EVENT_COUNT && done >= SEEDS_DEFAULT; event++) {
+        if (sums.seen[event] == 0) {
+            fail_msg("never: %s", swarm_event_name((swarm_event)event));
         }
     }
 }
