@@ -56,7 +56,7 @@ void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng)
     knobs->descriptors_max = sim_rng_chance(rng, 15) ? 2 + (uint32_t)sim_rng_below(rng, 3) : 0;
     knobs->held_pct = some(rng, 25, 40);
     knobs->held_room = some(rng, 50, 4);
-    knobs->held_max_ns = sim_rng_chance(rng, 50) ? 5 * SIM_MS : 0;
+    knobs->held_max_ns = sim_rng_chance(rng, 50) ? 2 * SIM_MS : 0;
     knobs->flow_max = sim_rng_chance(rng, 30) ? 1 + (uint32_t)sim_rng_below(rng, 200) : 0;
 }
 
@@ -73,9 +73,11 @@ void sim_knobs_draw_want(sim_knobs *knobs, sim_rng *rng)
                                  : sim_rng_chance(rng, 50) ? 1 + sim_rng_below(rng, 20)
                                                            : UINT64_MAX;
     }
-    if (sim_rng_chance(rng, 3)) {
-        draw_faults(rng, &knobs->open, open_errors, 4);
-        draw_faults(rng, &knobs->listen, listen_errors, 5);
-        draw_faults(rng, &knobs->thread, thread_errors, 2);
-    }
+    draw_faults(rng, &knobs->open, open_errors, 4);
+    draw_faults(rng, &knobs->listen, listen_errors, 5);
+    draw_faults(rng, &knobs->thread, thread_errors, 2);
+    /* Seldom, for then there is nothing else to see. */
+    knobs->open.pct = sim_rng_chance(rng, 2) ? 50 : 0;
+    knobs->listen.pct = sim_rng_chance(rng, 2) ? 50 : 0;
+    knobs->thread.pct = sim_rng_chance(rng, 4) ? 50 : 0;
 }

@@ -12,6 +12,7 @@ static void note_close(const gate_event *event, void *arg)
 
     if (event->reason != 0 && event->reason < GATE_CLOSE_COUNT) {
         all->closed_ns[event->reason] = sim_now(all->world);
+        all->closed_by[event->worker]++;
     }
 }
 

@@ -9,6 +9,8 @@
 
 #include "sim.h"
 
+enum { SCENE_WORKERS_MAX = 4 };
+
 typedef struct scene {
     sim_world *world;
     gate_server *server;
@@ -17,6 +19,7 @@ typedef struct scene {
     uint64_t end_ns; /* serve has returned */
     gate_stats stats; /* after serve */
     uint64_t closed_ns[GATE_CLOSE_COUNT]; /* when one was last closed for this reason */
+    uint64_t closed_by[SCENE_WORKERS_MAX]; /* how many each worker has closed */
     int serving;
     int result; /* serve's, or of what has failed before it */
     uint64_t stopped_ns;   /* first told to stop; UINT64_MAX: not yet */
@@ -26,7 +29,7 @@ typedef struct scene {
     uint64_t bytes_max;       /* the library holds no more memory; 0: not checked */
 } scene;
 
-/* options: handler is required, the log is the scene's; user is handed on. It may fail only where a
+/* options: handler is required, the log is the scene's, which wants a level; user is handed on. It may fail only where a
  * knob has made it: then there is no server, result says why, and nothing may be left. */
 void scene_open(scene *scene, uint64_t seed, const sim_knobs *knobs, const gate_options *options,
                 int backlog);

@@ -280,7 +280,7 @@ static void watch_lives(sim__io *io)
 
         if (slot->owner == io && slot->conn != NULL && slot->conn->accepted_ns != 0 &&
             io->base.turn_ns > slot->conn->moved_ns + world->life_max_ns) {
-            sim_failed(world, "a connection outlived its deadlines: nothing has moved for %.3f s",
+            sim_failed(world, "connection %zu outlived its deadlines: nothing moved for %.3f s", i,
                        (double)(io->base.turn_ns - slot->conn->moved_ns) / SIM_SECOND);
             return;
         }

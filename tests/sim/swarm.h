@@ -53,8 +53,9 @@ typedef struct swarm_sums {
     uint64_t fired[SIM_KNOB_COUNT];
     uint64_t seen[SWARM_EVENT_COUNT];
     uint64_t drains;         /* stops in the middle */
-    uint64_t drain_requests; /* ... of honest peers that had reached the handler in such seeds */
-    uint64_t drain_answers;  /* ... and whose answers came */
+    uint64_t drain_requests; /* ... in which honest peers' requests had reached the handler, and */
+    uint64_t drain_answers;  /* ... were answered: all, where nothing else went wrong */
+    uint64_t drain_excused;  /* requests of seeds where timeouts or failed allocations might */
     uint64_t drain_over_ns;  /* the longest that one took over its deadline */
 } swarm_sums;
 

@@ -57,8 +57,9 @@ typedef struct swarm {
     int count;
     uint64_t handled;
     uint64_t seen[SWARM_EVENT_COUNT];
-    uint64_t requests; /* of honest peers */
+    uint64_t requests; /* of honest peers, where nothing may cost one ... */
     uint64_t answers;  /* ... that came */
+    uint64_t excused;  /* of honest peers, where something may */
     exchange links[LINKS_MAX];
 } swarm;
 

@@ -63,9 +63,9 @@ static int can_fire(int knob)
 static void tell_sums(uint64_t seeds, const swarm_sums *sums)
 {
     printf("seeds %llu\nsteps %llu\n", (unsigned long long)seeds, (unsigned long long)sums->steps);
-    printf("drains %llu\ndrain requests %llu\ndrain answers %llu\ndrain over us %llu\n",
+    printf("drains %llu\nrequests %llu\nanswers %llu\nexcused %llu\nover_us %llu\n",
            (unsigned long long)sums->drains, (unsigned long long)sums->drain_requests,
-           (unsigned long long)sums->drain_answers,
+           (unsigned long long)sums->drain_answers, (unsigned long long)sums->drain_excused,
            (unsigned long long)sums->drain_over_ns / 1000);
     for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
         printf("fired %llu %s\n", (unsigned long long)sums->seen[event],
