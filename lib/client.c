@@ -78,7 +78,7 @@ static int await(gate_client *client, gate_op *op, uint64_t deadline_ns)
     gate_io *io = client->io;
     int late = 0;
     while (gate__op_busy(op)) {
-        int rc = io->ops->run(io, deadline_ns);
+        int rc = io->ops->run(io, late ? UINT64_MAX : deadline_ns);
         if (rc)
             return rc;
         if (!late && gate__op_busy(op) && io->now_ns >= deadline_ns) {
@@ -113,7 +113,7 @@ static void disconnect(gate_client *client)
     io->ops->cancel(io, &client->sock, &client->sock.in);
     io->ops->cancel(io, &client->sock, &client->sock.out);
     while (gate__op_busy(&client->sock.in) || gate__op_busy(&client->sock.out))
-        if (io->ops->run(io, 0))
+        if (io->ops->run(io, UINT64_MAX))
             break;
     io->ops->close(io, &client->sock, on_out);
     await(client, &client->sock.out, UINT64_MAX);
@@ -162,7 +162,7 @@ static int connect_name(gate_client *client)
     int late = 0;
     io->ops->resolve(io, &look.resolve, on_lookup);
     while (gate__op_busy(&look.resolve.op)) {
-        int rc = io->ops->run(io, client->deadline_ns);
+        int rc = io->ops->run(io, late ? UINT64_MAX : client->deadline_ns);
         if (rc)
             return rc;
         if (!late && gate__op_busy(&look.resolve.op) && io->now_ns >= client->deadline_ns) {

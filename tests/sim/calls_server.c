@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "calls.h"
+#include "lib_calls.h"
 #include "scene.h"
-#include "turns.h"
 
 typedef struct ticket {
     calls *all;
@@ -18,6 +18,7 @@ typedef struct ticket {
 struct calls_server {
     scene scene;
     calls *all;
+    pthread_t thread; /* a fiber: the client's waiting gives it its turns */
     ticket tickets[CALLS_MAX];
 };
 
@@ -79,9 +80,10 @@ static void handle(gate_request *req, const void *body, size_t len, void *user)
     }
 }
 
-static void serve(void *arg)
+static void *serve(void *arg)
 {
     scene_serve(arg);
+    return NULL;
 }
 
 calls_server *calls_server_open(calls *all, uint64_t seed, const sim_knobs *knobs)
@@ -98,13 +100,13 @@ calls_server *calls_server_open(calls *all, uint64_t seed, const sim_knobs *knob
     scene_open(&server->scene, seed, knobs, &options, 5);
     all->world = server->scene.world;
     all->addr = server->scene.addr;
-    sim_beside(all->world, serve, &server->scene);
+    sim_lib_pthread_create(&server->thread, NULL, serve, &server->scene);
     return server;
 }
 
 void calls_server_close(calls_server *server)
 {
-    gate_server_stop(server->scene.server);
-    sim_beside_join(server->all->world);
+    scene_stop(&server->scene);
+    sim_lib_pthread_join(server->thread, NULL);
     free(server);
 }

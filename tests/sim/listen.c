@@ -134,7 +134,10 @@ void sim__listener_close(sim__listener *listener)
         link = &(*link)->next;
     }
     *link = listener->next;
-    listener->world->queue_lost += listener->count;
+    /* The first is the oldest. */
+    if (listener->count > 0 && listener->queue[0]->queued_ns < listener->world->queue_lost_ns) {
+        listener->world->queue_lost_ns = listener->queue[0]->queued_ns;
+    }
     for (size_t i = 0; i < listener->count; i++) {
         sim__conn_reset(listener->queue[i], 1);
     }
@@ -189,6 +192,7 @@ void sim__syn(sim_world *world, void *arg)
         if (listener->accepted != NULL) {
             listener->accepted(sim__peer_new(world, conn, 1), listener->arg);
         } else {
+            conn->queued_ns = world->now_ns;
             listener->queue[listener->count++] = conn;
         }
     }

@@ -129,12 +129,8 @@ static void draw_names(calls *all)
 /* From now on nobody is in the way of an honest exchange. */
 static void heal(calls *all)
 {
-    sim_knobs *knobs = sim_knobs_of(all->world);
-
     all->healed = 1;
-    knobs->accept.pct = knobs->connect.pct = knobs->recv.pct = knobs->send.pct = 0;
-    knobs->shutdown.pct = knobs->close.pct = 0;
-    knobs->descriptors_max = 0;
+    sim_heal(all->world);
     sim_resolves(all->world, HOST, 0, &all->addr, 1, 0);
 }
 
@@ -270,6 +266,9 @@ static calls_server *open_world(calls *all, caller *who, uint64_t seed)
     if (served) {
         server = calls_server_open(all, seed, &knobs);
     } else {
+        if (!who->clean && chance(all, 30)) {
+            knobs.alloc_fails_at = 1 + below(all, 20);
+        }
         all->world = sim_open(seed, &knobs);
         all->addr = sim_addr("127.0.0.1", 0);
         sim_peers_listen(all->world, &all->addr, 5, calls_accepted, all);
@@ -278,7 +277,7 @@ static calls_server *open_world(calls *all, caller *who, uint64_t seed)
     who->all = all;
     who->host = chance(all, 50) ? HOST : "127.0.0.1";
     who->one_call = all->codec_name[0] == 'r' && chance(all, 50);
-    who->slack_ns = 2 * SIM_MS + 2 * knobs.late_max_ns;
+    who->slack_ns = 2 * SIM_MS + 2 * knobs.late_max_ns + 4 * knobs.held_max_ns;
     who->descriptors = served ? SIZE_MAX : sim_descriptors(all->world);
     return server;
 }

@@ -113,8 +113,11 @@ static int do_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int bac
     sim_world *world = self(io)->world;
     sim__listener *listener;
     gate__sockaddr name = *addr;
-    int result = sim__listener_open(world, &name, backlog, flags, &listener);
+    int result = sim__fault(world, SIM_LISTEN_FAULT, &world->knobs.listen);
 
+    if (result == 0) {
+        result = sim__listener_open(world, &name, backlog, flags, &listener);
+    }
     if (result == 0) {
         result = sim__fd_open(world, self(io), NULL, 0, listener);
         if (result < 0) {
@@ -155,7 +158,7 @@ static void do_discard(gate_io *io, int fd)
         return;
     }
     for (const sim__rec *rec = own->recs; rec != NULL && !own->world->failed; rec = rec->next) {
-        if (rec->sock != NULL && rec->sock->fd == fd) {
+        if (rec->sock != NULL && rec->sock->fd == fd && !rec->finished) {
             sim_failed(own->world, "discard with %s in flight", kind_name(rec->kind));
         }
     }
@@ -406,6 +409,13 @@ static void do_free(gate_io *io)
         own->recs = rec->next;
         free(rec);
     }
+    while (own->held != NULL) {
+        sim__held *held = own->held;
+
+        own->held = held->next;
+        free(held->result.bytes);
+        free(held);
+    }
     while (*link != own) {
         link = &(*link)->next;
     }
@@ -444,6 +454,7 @@ gate_io *sim_io_open(sim_world *world)
     io->base.now_ns = world->now_ns;
     io->world = world;
     io->recs_end = &io->recs;
+    io->held_end = &io->held;
     io->next = world->ios;
     world->ios = io;
     return &io->base;
@@ -451,7 +462,12 @@ gate_io *sim_io_open(sim_world *world)
 
 int sim_io_for(gate_io **io, uint32_t kind, void *world)
 {
+    sim_world *in = world;
+    int fault = sim__fault(in, SIM_OPEN_FAULT, &in->knobs.open);
+
     (void)kind;
-    *io = sim_io_open(world);
-    return 0;
+    if (fault == 0) {
+        *io = sim_io_open(in);
+    }
+    return fault;
 }

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "desk.h"
-#include "turns.h"
+#include "lib_calls.h"
 
 enum { TIMEOUT_MS = 100 };
 
@@ -131,15 +131,17 @@ static void test_reply_that_was_cut_does_not_end_as_a_whole_one(void **state)
 
 /* ---- Two callers in one world -------------------------------------------------------------- */
 
-static void serve(void *arg)
+static void *serve(void *arg)
 {
     scene_serve(arg);
+    return NULL;
 }
 
 static void test_client_and_server_take_turns_in_one_world(void **state)
 {
     const sim_knobs knobs = {.latency_min_ns = 3 * SIM_MS, .latency_max_ns = 3 * SIM_MS};
     desk all = {.reply_len = 0};
+    pthread_t server;
     gate_io *io;
     char reply[64];
     size_t len = sizeof(reply);
@@ -147,7 +149,7 @@ static void test_client_and_server_take_turns_in_one_world(void **state)
 
     (void)state;
     desk_open(&all, &knobs, gate_codec_raw());
-    sim_beside(all.scene.world, serve, &all.scene);
+    sim_lib_pthread_create(&server, NULL, serve, &all.scene);
     start_ns = sim_now(all.scene.world);
     io = sim_io_open(all.scene.world);
     assert_int_equal(gate__client_exchange_on(io, "127.0.0.1", gate_server_port(all.scene.server),
@@ -157,8 +159,8 @@ static void test_client_and_server_take_turns_in_one_world(void **state)
     assert_memory_equal(reply, "welcome to server!", 18);
     assert_int_equal(sim_now(all.scene.world) - start_ns, 12 * SIM_MS); /* two round trips */
     io->ops->free(io);
-    gate_server_stop(all.scene.server);
-    sim_beside_join(all.scene.world);
+    scene_stop(&all.scene);
+    sim_lib_pthread_join(server, NULL);
     scene_close(&all.scene);
 }
 

@@ -75,8 +75,18 @@ static uint64_t fired(const seed_sums *sums, int knob)
 
 static void tell_sums(uint64_t seeds, const seed_sums *sums)
 {
+    const swarm_sums *swarm = &sums->swarm;
+
     printf("seeds %llu\nsteps %llu\n", (unsigned long long)seeds,
-           (unsigned long long)(sums->swarm.steps + sums->calls.steps));
+           (unsigned long long)(swarm->steps + sums->calls.steps));
+    printf("drains %llu\nrequests %llu\nanswers %llu\nexcused %llu\nover_us %llu\n",
+           (unsigned long long)swarm->drains, (unsigned long long)swarm->drain_requests,
+           (unsigned long long)swarm->drain_answers, (unsigned long long)swarm->drain_excused,
+           (unsigned long long)swarm->drain_over_ns / 1000);
+    for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
+        printf("fired %llu %s\n", (unsigned long long)swarm->seen[event],
+               swarm_event_name((swarm_event)event));
+    }
     for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
         printf("fired %llu %s\n", (unsigned long long)fired(sums, knob),
                sim_knob_name((sim_knob)knob));
@@ -93,6 +103,11 @@ static void check_fired(const seed_sums *sums)
     for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
         if (fired(sums, knob) == 0) {
             fail_msg("knob %s never fired", sim_knob_name((sim_knob)knob));
+        }
+    }
+    for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
+        if (sums->swarm.seen[event] == 0) {
+            fail_msg("never: %s", swarm_event_name((swarm_event)event));
         }
     }
     for (int code = 0; code < CALLS_CODES; code++) {
