@@ -128,11 +128,12 @@ static void close_stream(gate__stream *stream)
         gate__timers_remove(&stream->owner->timers, &stream->timer);
         io->ops->cancel(io, sock, &sock->in);
         io->ops->cancel(io, sock, &sock->out);
-        if (is_cut(&stream->conn))
-            io->ops->reset(io, sock);
     }
-    if (!gate__op_busy(&sock->in) && !gate__op_busy(&sock->out))
-        io->ops->close(io, sock, on_close);
+    if (gate__op_busy(&sock->in) || gate__op_busy(&sock->out))
+        return;
+    if (is_cut(&stream->conn))
+        io->ops->reset(io, sock);
+    io->ops->close(io, sock, on_close);
 }
 
 /* Counts the source; a connection that may not stay is aborted with the reason. */
