@@ -227,8 +227,8 @@ static void add_caller(sim_world *world)
 #endif
 }
 
-int sim_lib_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                           void *(*routine)(void *), void *arg)
+int sim_lib_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*routine)(void *),
+                           void *arg)
 {
     sim_world *world = sim__current;
     sim__fiber *fiber;

@@ -15,8 +15,8 @@ void *sim_lib_realloc(void *block, size_t size);
 void *sim_lib_aligned_alloc(size_t alignment, size_t size);
 void sim_lib_free(void *block);
 
-int sim_lib_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
-                           void *(*routine)(void *), void *arg);
+int sim_lib_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*routine)(void *),
+                           void *arg);
 int sim_lib_pthread_join(pthread_t thread, void **result);
 
 #endif

@@ -136,7 +136,7 @@ static void arrive(sim_world *world, void *arg)
     if (one.what == DATA) {
         arrive_data(conn, one.from, one.len);
     } else if (one.what == END) {
-        conn->flow[one.from].end_seen = 1;
+        conn->flow[one.from].end_seen = !conn->flow[one.from].cut;
     } else {
         arrive_reset(conn, !one.from);
     }
@@ -261,6 +261,7 @@ void sim__conn_reset(sim__conn *conn, int side)
         if (flow->len > flow->seen &&
             sim__chance(conn->world, SIM_RESET_LOSES, conn->world->knobs.reset_loses_pct)) {
             flow->len = flow->seen;
+            flow->cut = 1;
         }
         conn->end[side].dead = 1;
         empty(&conn->flow[!side]);

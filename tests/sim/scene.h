@@ -29,8 +29,9 @@ typedef struct scene {
     uint64_t bytes_max;       /* the library holds no more memory; 0: not checked */
 } scene;
 
-/* options: handler is required, the log is the scene's, which wants a level; user is handed on. It may fail only where a
- * knob has made it: then there is no server, result says why, and nothing may be left. */
+/* options: handler is required, the log is the scene's, which wants a level; user is handed on. It
+ * may fail only where a knob has made it: then there is no server, result says why, and nothing may
+ * be left. */
 void scene_open(scene *scene, uint64_t seed, const sim_knobs *knobs, const gate_options *options,
                 int backlog);
 

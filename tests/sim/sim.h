@@ -186,7 +186,7 @@ void sim_in(sim_world *world, uint64_t delay_ns, sim_event *fn, void *arg);
  * a step of 0 takes it back. */
 void sim_at_step(sim_world *world, uint64_t step, sim_event *fn, void *arg);
 
-/* Calls fn(world, arg) before each run() does anything: all that was told before has been seen to. */
+/* Calls fn(world, arg) before each run() does anything: all that was told before is seen to. */
 void sim_on_run(sim_world *world, sim_event *fn, void *arg);
 
 /* ---- Bare gate_io -------------------------------------------------------------------------- */

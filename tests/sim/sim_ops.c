@@ -211,8 +211,8 @@ static int wins_race(sim__io *io, sim__rec *rec)
     rec->cancelled = 0;
     has_result = sim__ready(io, rec);
     rec->cancelled = 1;
-    rec->raced = has_result &&
-                 sim__chance(io->world, SIM_CANCEL_RACE, io->world->knobs.cancel_race_pct);
+    rec->raced =
+        has_result && sim__chance(io->world, SIM_CANCEL_RACE, io->world->knobs.cancel_race_pct);
     return rec->raced;
 }
 
@@ -228,8 +228,8 @@ static void finish_cancelled(sim__io *io, sim__rec *rec)
 void sim__finish(sim__io *io, sim__rec *rec)
 {
     static void (*const finishers[])(sim__io *, sim__rec *) = {
-        [GATE_OP_ACCEPT] = finish_accept, [GATE_OP_RECV] = finish_recv,
-        [GATE_OP_CONNECT] = finish_connect, [GATE_OP_SEND] = finish_send,
+        [GATE_OP_ACCEPT] = finish_accept,     [GATE_OP_RECV] = finish_recv,
+        [GATE_OP_CONNECT] = finish_connect,   [GATE_OP_SEND] = finish_send,
         [GATE_OP_SHUTDOWN] = finish_shutdown, [GATE_OP_CLOSE] = finish_close,
     };
 

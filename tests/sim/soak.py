@@ -78,9 +78,9 @@ def main():
         bad += violations(output, wrong)
     for knob in sorted(knobs):
         print(f"{knobs[knob]:14,} {knob}" + ("" if knobs[knob] else "   NEVER FIRED"))
-    print(f"{sums['drains']:,} drains in the middle; of {sums['requests']:,} requests that had reached "
-          f"the handler {sums['answers']:,} were answered (and {sums['excused']:,} more were in seeds "
-          "where a timeout or a failed allocation may cost one); the end came at most "
+    print(f"{sums['drains']:,} drains in the middle; of {sums['requests']:,} requests that had "
+          f"reached the handler {sums['answers']:,} were answered (and {sums['excused']:,} more "
+          "were in seeds where a timeout or a lack of memory may cost one); the end came at most "
           f"{sums['over_us'] / 1000:.1f} ms after its deadline")
     print(f"{sums['seeds']:,} seeds from {first} on, on {len(runs)} cores 10^12 apart, "
           f"{sums['steps']:,} steps, {time.monotonic() - begun:.0f} s, {len(bad)} violations")

@@ -49,6 +49,7 @@ const char *swarm_event_name(swarm_event event)
         [SWARM_WORKERS] = "several workers",
         [SWARM_NOT_STARTED] = "start failed",
         [SWARM_ANSWER_REFUSED] = "answer refused",
+        [SWARM_OVER_BUDGET] = "over buffers_max",
         [SWARM_HEALED] = "healed",
         [SWARM_STOP_AT_STEP] = "stop at a step",
         [SWARM_STOP_AT_TIME] = "stop at a time",
@@ -62,9 +63,9 @@ const char *swarm_event_name(swarm_event event)
 
 static void draw_codec(swarm *all)
 {
-    static const char *const names[] = {"raw",  "line", "varint", "netstring", "eof",      "u8",
-                                        "u16",  "u32",  "u16le",  "u32le",     "fixed:64",
-                                        "delimiter:<>"};
+    static const char *const names[] = {"raw",   "line",  "varint",   "netstring",
+                                        "eof",   "u8",    "u16",      "u32",
+                                        "u16le", "u32le", "fixed:64", "delimiter:<>"};
 
     all->codec_name = names[swarm__below(all, sizeof(names) / sizeof(names[0]))];
     if (gate_codec_parse(&all->codec, all->codec_name) != 0) {
@@ -91,6 +92,9 @@ static void draw_options(swarm *all)
         .inflight_max = swarm__some(all, 30, 3),
         .log_level = swarm__chance(all, 50) ? GATE_LOG_DEBUG : 0,
     };
+    if (swarm__chance(all, 15)) { /* enough for one connection of each worker */
+        all->options.buffers_max = all->options.workers * ((20 << 10) + swarm__below(all, 65536));
+    }
     all->slow_pct = (int)swarm__some(all, 20, 50);
     all->seen[SWARM_WORKERS] += all->options.workers > 1;
 }
@@ -150,7 +154,13 @@ static void recover(sim_world *world, void *arg)
     (void)world;
     heal(all);
     all->seen[SWARM_HEALED]++;
-    swarm__add_probe(all);
+}
+
+/* Late answers to the others have been given by then. */
+static void probe(sim_world *world, void *arg)
+{
+    (void)world;
+    swarm__add_probe(arg);
 }
 
 static void judge_liveness(sim_world *world, void *arg)
@@ -187,6 +197,7 @@ static void plan(swarm *all)
     all->early = swarm__chance(all, 50);
     if (!all->early) {
         sim_in(world, heal_ns, recover, all);
+        sim_in(world, heal_ns + recovery_ns / 2, probe, all);
         sim_in(world, heal_ns + recovery_ns, judge_liveness, all);
         sim_in(world, heal_ns + recovery_ns + SIM_SECOND, stop, all);
         return;
@@ -197,7 +208,7 @@ static void plan(swarm *all)
         sim_at_step(world, 1 + swarm__below(all, UINT64_C(16) << swarm__below(all, 8)), stop, all);
     } else {
         all->seen[SWARM_STOP_AT_TIME]++;
-        sim_in(world, swarm__below(all, (100 * (uint64_t)SIM_MS) << swarm__below(all, 8)), stop, all);
+        sim_in(world, swarm__below(all, UINT64_C(100) * SIM_MS << swarm__below(all, 8)), stop, all);
     }
     sim_in(world, last_stop_ns, stop, all);
 }

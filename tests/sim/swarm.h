@@ -38,6 +38,7 @@ typedef enum swarm_event {
     SWARM_WORKERS,
     SWARM_NOT_STARTED,
     SWARM_ANSWER_REFUSED, /* for want of memory */
+    SWARM_OVER_BUDGET,
     SWARM_HEALED,
     SWARM_STOP_AT_STEP,
     SWARM_STOP_AT_TIME,
@@ -55,7 +56,7 @@ typedef struct swarm_sums {
     uint64_t drains;         /* stops in the middle */
     uint64_t drain_requests; /* ... in which honest peers' requests had reached the handler, and */
     uint64_t drain_answers;  /* ... were answered: all, where nothing else went wrong */
-    uint64_t drain_excused;  /* requests of seeds where timeouts or failed allocations might */
+    uint64_t drain_excused;  /* requests of seeds where timeouts or a lack of memory may */
     uint64_t drain_over_ns;  /* the longest that one took over its deadline */
 } swarm_sums;
 

@@ -56,7 +56,7 @@ static int give(exchange *one, gate_request *req, int index, int fate)
     len = swarm__make_answer(one, index, body);
     if (fate == REJECTED) {
         rc = gate_reject(req, body, len);
-    } else if (swarm__chance(all, 30)) {
+    } else if (!all->healed && swarm__chance(all, 30)) {
         rc = reply_borrowed(req, body, len);
     } else {
         rc = gate_reply(req, body, len);
@@ -134,8 +134,8 @@ static int check_request(swarm *all, exchange *one, const uint8_t *body, size_t 
                    all->codec_name, index, one->id);
     } else {
         sim_failed(all->scene.world, "%s: request %d of connection %d came as \"%.*s\" (%zu)",
-                   all->codec_name, index, one->id, (int)(len < 40 ? len : 40),
-                   (const char *)body, len);
+                   all->codec_name, index, one->id, (int)(len < 40 ? len : 40), (const char *)body,
+                   len);
     }
     return 0;
 }

@@ -20,16 +20,16 @@ static int was_cut(const exchange *one)
 {
     const scene *seen = &one->swarm->scene;
 
-    return scene_was_cut(seen) && (one->peer->end_ns == 0 ||
-                                   one->peer->end_ns >= seen->stopped_ns + seen->drain_ns);
+    return scene_was_cut(seen) &&
+           (one->peer->end_ns == 0 || one->peer->end_ns >= seen->stopped_ns + seen->drain_ns);
 }
 
 /* Whether it may have been cut short for a reason of its own. A slow one may lose the end of a
  * conversation that the server ends, to the cap of what the server waits for. */
 static int is_excused(const exchange *one)
 {
-    return one->peer == NULL || one->behaviour != HONEST || one->peer->faulted ||
-           broke_raw(one) || was_cut(one) || (one->slow && (one->ended || one->swarm->early));
+    return one->peer == NULL || one->behaviour != HONEST || one->peer->faulted || broke_raw(one) ||
+           was_cut(one) || (one->slow && (one->ended || one->swarm->early));
 }
 
 /* Requests that are to be answered: those behind a rejection are not. */
@@ -49,6 +49,9 @@ static uint64_t allowed(const swarm *all, const gate_stats *stats)
 {
     uint64_t count = sim_fired(all->scene.world, SIM_ALLOC);
 
+    if (all->options.buffers_max != 0) {
+        count += stats->closed[GATE_CLOSE_NO_MEMORY];
+    }
     if (!all->strict) {
         count += stats->closed[GATE_CLOSE_TIMEOUT] + stats->closed[GATE_CLOSE_IDLE] +
                  stats->closed[GATE_CLOSE_WRITE_TIMEOUT] +
@@ -63,12 +66,11 @@ static void judge_each(swarm *all, const gate_stats *stats)
 
     for (int i = 0; i < all->count; i++) {
         const exchange *one = &all->links[i];
-        int is_probe = all->healed && i == all->count - 1;
 
         if (is_excused(one) || !is_short(one)) {
             continue;
         }
-        if (left == 0 || is_probe) {
+        if (left == 0 || one->is_probe) {
             sim_failed(all->scene.world,
                        "%s: connection %d sent %d requests, %d were handled, %d answered, and it "
                        "got %zu of %zu bytes",
@@ -137,6 +139,10 @@ void swarm__judge(swarm *all)
         (seen->stats.closed[GATE_CLOSE_STOPPED] != 0 ||
          seen->stats.closed[GATE_CLOSE_DRAIN_TIMEOUT] != 0)) {
         sim_failed(seen->world, "%s: a connection outlived its peer", all->codec_name);
+    }
+    if (all->options.buffers_max != 0 && sim_fired(seen->world, SIM_ALLOC) == 0 &&
+        sim_fired(seen->world, SIM_RECV_FAULT) + sim_fired(seen->world, SIM_SEND_FAULT) == 0) {
+        all->seen[SWARM_OVER_BUDGET] += seen->stats.closed[GATE_CLOSE_NO_MEMORY];
     }
     all->seen[SWARM_DRAIN_CUT] += (uint64_t)scene_was_cut(seen);
 }

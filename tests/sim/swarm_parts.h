@@ -6,7 +6,8 @@
 
 #include "swarm.h"
 
-enum { PEERS_MAX = 8, LINKS_MAX = PEERS_MAX + 1, REQUESTS_MAX = 12, BODY_MAX = 300, EXTRAS_MAX = 6 };
+enum { PEERS_MAX = 8, LINKS_MAX = PEERS_MAX + 1, EXTRAS_MAX = 6 };
+enum { REQUESTS_MAX = 12, BODY_MAX = 300 };
 enum { UNDECIDED, REPLIED, REJECTED, FORGOTTEN };
 enum { HONEST, RESETS, STOPS_READING, CUTS_A_FRAME, SILENT, GREEDY, LIES };
 
@@ -24,6 +25,7 @@ typedef struct exchange {
     sim_peer *peer;
     int id;
     int behaviour;
+    int is_probe;
     int slow;      /* does not read at once */
     int pieces;    /* sends not all at once */
     int wanted;    /* requests it sends */
@@ -38,7 +40,7 @@ typedef struct exchange {
     ticket tickets[REQUESTS_MAX];
     int extras_count;
     sim_peer *extras[EXTRAS_MAX]; /* silent ones from the same address */
-    uint8_t *stream; /* what the peer should receive */
+    uint8_t *stream;              /* what the peer should receive */
     size_t stream_len;
 } exchange;
 
@@ -50,7 +52,7 @@ typedef struct swarm {
     gate_options options;
     uint64_t tick_ns; /* how late the knobs let a deadline be */
     int strict;
-    int early;   /* is stopped in the middle */
+    int early; /* is stopped in the middle */
     int healed;
     int slow_pct; /* of the requests take time */
     int stop_pct; /* ... stop the server */

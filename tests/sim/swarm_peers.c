@@ -202,5 +202,6 @@ void swarm__add_probe(swarm *all)
 
     one->swarm = all;
     one->id = all->count - 1;
+    one->is_probe = 1;
     swarm__draw_link(one);
 }

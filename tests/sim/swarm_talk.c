@@ -65,8 +65,7 @@ void swarm__extend_stream(exchange *one)
 {
     uint8_t body[BODY_MAX];
 
-    while (!one->ended && one->streamed < one->delivered &&
-           one->fate[one->streamed] != UNDECIDED) {
+    while (!one->ended && one->streamed < one->delivered && one->fate[one->streamed] != UNDECIDED) {
         size_t len = swarm__make_answer(one, one->streamed, body);
 
         swarm__put_frame(one, len > 0 ? body : NULL, len);

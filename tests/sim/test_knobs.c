@@ -14,8 +14,8 @@
 
 static void test_held_completions_lose_nothing(void **state)
 {
-    const sim_knobs knobs = {.recv_max = 100, .held_pct = 60, .held_max_ns = 5 * SIM_MS,
-                             .held_room = 2};
+    const sim_knobs knobs = {
+        .recv_max = 100, .held_pct = 60, .held_max_ns = 5 * SIM_MS, .held_room = 2};
     echo *all = echo_open(1, &knobs);
     sim_peer *peers[2];
     uint8_t bytes[3000];
@@ -42,8 +42,7 @@ static void note_result(gate_io *io, gate_op *op, int result, unsigned flags)
 {
     (void)io;
     (void)flags;
-    *(int *)(void *)((char *)op - offsetof(echo_link, sock.out) + offsetof(echo_link, last_result)) =
-        result;
+    ((echo_link *)(void *)((char *)op - offsetof(echo_link, sock.out)))->last_result = result;
 }
 
 /* The bytes arrive, and then nobody can take the send back. */

@@ -23,6 +23,7 @@ typedef struct sim__flow {
     uint64_t last_ns; /* when the newest arrives: nothing overtakes */
     int ended;        /* the sender has ended it */
     int end_seen;     /* ... and the receiver knows */
+    int cut;          /* what was under way is lost, and so is an end behind it */
 } sim__flow;
 
 /* One end; side 0 connected, side 1 was accepted. */
