@@ -112,7 +112,7 @@ void calls_accepted(sim_peer *peer, void *arg);
 
 typedef struct calls_server calls_server;
 
-/* Makes the world, in which the real server serves beside the test's thread. */
+/* Makes the world, in which the real server serves on a fiber. */
 calls_server *calls_server_open(calls *all, uint64_t seed, const sim_knobs *knobs);
 
 /* Stops the server; the world stays. */
