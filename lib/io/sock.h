@@ -49,6 +49,9 @@ void gate__sock_finish(int *fd);
 /* Has close reset the connection. Does nothing to a Unix socket. */
 void gate__sock_reset(int fd);
 
+/* Closes it; *fd is -1. Linux frees the descriptor whatever close(2) says. */
+void gate__sock_close(int *fd);
+
 /* Another CLOEXEC descriptor of the same socket, or -errno. */
 int gate__sock_dup(int fd);
 

@@ -2,6 +2,7 @@
 #include "far.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "../sim/plain.h"
@@ -19,25 +20,20 @@ int far_connect(struct loop *loop, const gate__sockaddr *addr)
     return loop->world ? sim_plain_connect(loop->world, addr) : plain_connect(addr);
 }
 
-static int accept_with(int listener, int flags)
-{
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | flags);
-
-    assert_true(fd >= 0);
-    return fd;
-}
-
 int far_accept(struct loop *loop, int listener)
 {
-    return loop->world ? sim_plain_accept(loop->world, listener) : accept_with(listener, 0);
+    return loop->world ? sim_plain_accept(loop->world, listener) : plain_accept(listener);
 }
 
 int far_accept_for_loop(struct loop *loop, int listener)
 {
     int fd;
 
-    if (!loop->world)
-        return accept_with(listener, SOCK_NONBLOCK);
+    if (!loop->world) {
+        fd = plain_accept(listener);
+        assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+        return fd;
+    }
     fd = sim_plain_accept(loop->world, listener);
     sim_plain_give(fd, loop->io);
     return fd;
@@ -65,24 +61,9 @@ void far_send(struct loop *loop, int fd, const void *bytes, size_t len)
         plain_send(fd, bytes, len);
 }
 
-static size_t recv_all(int fd, void *bytes, size_t len)
-{
-    size_t got = 0;
-
-    while (got < len) {
-        ssize_t more = recv(fd, (char *)bytes + got, len - got, 0);
-
-        assert_true(more >= 0);
-        if (more == 0)
-            break;
-        got += (size_t)more;
-    }
-    return got;
-}
-
 size_t far_recv(struct loop *loop, int fd, void *bytes, size_t len)
 {
-    return loop->world ? sim_plain_recv(loop->world, fd, bytes, len) : recv_all(fd, bytes, len);
+    return loop->world ? sim_plain_recv(loop->world, fd, bytes, len) : plain_recv(fd, bytes, len);
 }
 
 int far_sees_reset(struct loop *loop, int fd)
@@ -120,14 +101,10 @@ void far_close(struct loop *loop, int fd)
 
 void far_reset(struct loop *loop, int fd)
 {
-    const struct linger now = {.l_onoff = 1};
-
-    if (loop->world) {
+    if (loop->world)
         sim_plain_reset(loop->world, fd);
-        return;
-    }
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
-    assert_int_equal(close(fd), 0);
+    else
+        plain_reset(fd);
 }
 
 /* The kernel lets one in beyond the backlog, which may be on its way only. */

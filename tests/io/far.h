@@ -25,7 +25,4 @@ void far_end(struct loop *loop, int fd); /* ends the output */
 void far_close(struct loop *loop, int fd);
 void far_reset(struct loop *loop, int fd); /* closes with a reset */
 
-/* Makes `listener` one with a full queue on addr, where a connect gets no answer. */
-void fill_queue(struct loop *loop, int fillers[2]);
-
 #endif

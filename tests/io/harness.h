@@ -96,7 +96,25 @@ void set_addr(gate__sockaddr *addr, const char *host, uint16_t port);
 /* Plain sockets of the kernel. */
 int plain_listen(gate__sockaddr *addr, int backlog);
 int plain_connect(const gate__sockaddr *addr);
+int plain_accept(int listener);
 void plain_send(int fd, const void *bytes, size_t len);
+/* Reads len bytes, or up to the end of the input. */
+size_t plain_recv(int fd, void *bytes, size_t len);
+void plain_reset(int fd); /* closes with a reset */
+
+/* Leaves this process room for so many descriptors more (at most 7), until run_on. */
+void run_short(unsigned room);
+void run_on(void);
+
+/* A signal every 2 ms, which ends calls that wait. */
+void start_signals(void);
+void stop_signals(void);
+
+/* Connects ends[0] over a Unix socket, and sends what that holds: the number of bytes. */
+size_t join_full(struct loop *loop);
+
+/* Makes `listener` one with a full queue on addr, where a connect gets no answer. */
+void fill_queue(struct loop *loop, int fillers[2]);
 
 /* Runs `inside` in a child with a network of its own, where 40000 is the only port that the kernel
  * may choose; skips the test where that is not allowed. */
