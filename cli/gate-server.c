@@ -281,6 +281,8 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
     report_error("cannot start: %s", report_reason(result));
     if (result == -ENOSYS)
         report_hint("there is no %s here: --io auto takes what there is", set->io);
+    else if (result == -EINVAL) /* the options are checked by now */
+        report_hint("GATE_IO in the environment must be auto, io_uring or epoll");
     return report_exit_code(result);
 }
 

@@ -238,7 +238,7 @@ __attribute__((noinline)) static int answer_borrowed(gate__slot *slot, const ans
     gate__chunk *list;
     int rc = build(slot->requests->pool, a, &list);
     if (!rc)
-        gate__conn_answer_chunks(slot->conn, list, a->last);
+        gate__conn_answer_chunks(slot->conn, list);
     return rc;
 }
 

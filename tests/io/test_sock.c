@@ -287,6 +287,10 @@ static void test_unlink_leaves_the_file_of_another_listener(void **state)
     int other;
 
     gate__sock_file_of(&file, &addr);
+    file.device++; /* as the same number on another device */
+    gate__sock_unlink(&addr, &file);
+    assert_true(exists(place));
+    file.device--;
     assert_int_equal(unlink(place->path), 0);
     other = listen_on(&addr, place->host, 0);
     gate__sock_unlink(&addr, &file);
