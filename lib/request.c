@@ -488,5 +488,5 @@ int gate_request_peer(gate_request *req, char *text, size_t room)
 
 gate_server *gate_request_server(gate_request *req)
 {
-    return req && state_of(req) != FREE ? slot_of(req)->requests->server : NULL;
+    return req ? slot_of(req)->requests->server : NULL;
 }

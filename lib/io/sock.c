@@ -264,6 +264,8 @@ int gate__sock_adopt(int fd, gate__sockaddr *addr)
     status = fcntl(fd, F_GETFL);
     fcntl(fd, F_SETFL, status | O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (is_tcp(addr->u.any.sa_family))
+        set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* as bind_tcp */
     gate__sock_nodelay(fd, addr->u.any.sa_family);
     return 0;
 }

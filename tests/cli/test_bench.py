@@ -315,6 +315,10 @@ class ConditionTest(BenchTest):
         self.bench(self.server("--backlog", "128"), "-c", "1", "-n", "5", "--expect", "x",
                    "--fail-if", "errors>4", code=1)
 
+    def test_time_condition_holds_where_nothing_was_answered(self):
+        self.bench(self.server("--backlog", "128"), "-c", "1", "-n", "5", "--expect", "x",
+                   "--fail-if", "p99>1m", code=1)
+
     def test_conditions_are_checked_before_the_run(self):
         for text in ("", "p99", "p>5ms", "p101>5ms", "p99=5ms", "p99>5", "p99>5parsec", "q99>5ms",
                      "errors>1ms", "rate<", "mean>-1ms", "p99>1e3"):

@@ -334,6 +334,7 @@ static void test_adopted_listener_is_made_ready(void **state)
     assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     assert_true(option_of(fd, IPPROTO_TCP, TCP_NODELAY));
+    assert_true(option_of(fd, SOL_SOCKET, SO_OOBINLINE));
     close(fd);
 }
 
