@@ -147,6 +147,33 @@ void swarm__judge(swarm *all)
     all->seen[SWARM_DRAIN_CUT] += (uint64_t)scene_was_cut(seen);
 }
 
+static int stays(const swarm *all, const sim_peer *peer)
+{
+    uint64_t accepted_ns = sim_peer_accepted_ns(peer);
+
+    return accepted_ns != 0 && sim_now(all->scene.world) > accepted_ns + all->tick_ns;
+}
+
+/* One address keeps no more connections than it may; the others are closed at once. */
+static void check_greedy(swarm *all, const exchange *one)
+{
+    uint32_t workers = all->options.workers;
+    uint32_t most = all->options.peer_connections_max;
+    uint32_t count;
+
+    if (one->extras_count == 0 || most == 0) {
+        return;
+    }
+    count = (uint32_t)stays(all, one->peer);
+    for (int i = 0; i < one->extras_count; i++) {
+        count += (uint32_t)stays(all, one->extras[i]);
+    }
+    if (count > workers * ((most + workers - 1) / workers)) {
+        sim_failed(all->scene.world, "%u connections of one address, which may have %u", count,
+                   most);
+    }
+}
+
 /* Nothing that a peer sends extends the time of its first request. */
 void swarm__watch(swarm *all)
 {
@@ -164,5 +191,6 @@ void swarm__watch(swarm *all)
                        all->codec_name, one->id, (double)(now_ns - accepted_ns) / SIM_SECOND);
             return;
         }
+        check_greedy(all, one);
     }
 }
