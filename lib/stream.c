@@ -122,6 +122,8 @@ static void close_stream(gate__stream *stream)
         gate__timers_remove(&stream->owner->timers, &stream->timer);
         io->ops->cancel(io, sock, &sock->in);
         io->ops->cancel(io, sock, &sock->out);
+        if (!gate__op_busy(&sock->out))
+            gate__conn_free(&stream->conn); /* others of this turn may want what it holds */
     }
     if (!gate__op_busy(&sock->in) && !gate__op_busy(&sock->out))
         io->ops->close(io, sock, on_close);
