@@ -121,7 +121,10 @@ def descriptors(process):
 def stop(server):
     """(exit code, the statistics of --json) of a server that is told to stop."""
     code = server.stop()
-    return code, json.loads(server.out.all())["stats"]
+    told = server.out.all()
+    if not told:
+        raise AssertionError("ends with %d and %r" % (code, server.err.all()))
+    return code, json.loads(told)["stats"]
 
 
 # ---- Output ---------------------------------------------------------------------------------
