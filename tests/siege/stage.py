@@ -91,6 +91,8 @@ def bench(server, *options, wrap=()):
     argv = [*wrap, BENCH, "-q", "--json", *options, "127.0.0.1:%d" % server.port]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False,
                           timeout=120)
+    if not done.stdout:
+        raise AssertionError("gate-bench ends with %d" % done.returncode)
     return json.loads(done.stdout)
 
 
