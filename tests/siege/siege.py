@@ -38,7 +38,7 @@ def enter_network():
     """Runs this program anew in a network of its own; as a user who is not root in a user namespace
     too."""
     from harness import alone  # which wants the environment
-    os.environ["GATE_SIEGE_ROOT"] = "1" if os.geteuid() == 0 else "0"
+    os.environ["GATE_SIEGE"] = "inside"
     argv = alone(sys.executable, "-B", *sys.argv)
     if subprocess.run([*argv[:2], "true"], stderr=subprocess.DEVNULL, check=False).returncode:
         sys.exit("siege: every case needs root, or user namespaces for those who are not: "
@@ -84,7 +84,7 @@ def main():
     options.build = os.path.abspath(options.build)
     prepare(options.build)
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-    if "GATE_SIEGE_ROOT" not in os.environ:
+    if "GATE_SIEGE" not in os.environ:
         enter_network()
     backends = find_backends(os.environ["GATE_SERVER"])
     ended = {name: play(name, options, backends) for name in options.cases or CASES}

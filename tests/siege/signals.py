@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from stage import LIMIT, table
+from stage import LIMIT, first, table
 
 DRAIN_MS = 300
 SILENT_EACH = 5  # rounds: then a client that says nothing makes the drain take its whole time
@@ -38,7 +38,7 @@ def stop_under_load(stage, io, mode, delay_s, sums, number):
     what = "%s, %s, SIGTERM %d after %.1f ms" % (io, mode, number, delay_s * 1000)
     grace_ms = 1000 if stage.quick else 100
     with stage.server(io, "--json", "--framing", framing, "--backlog", "128", "--drain-timeout",
-                      "%dms" % DRAIN_MS) as server, contextlib.ExitStack() as silent:
+                      "%dms" % DRAIN_MS, wrap=first()) as server, contextlib.ExitStack() as silent:
         if number % SILENT_EACH == 0:
             silent.enter_context(socket.create_connection(("127.0.0.1", server.port), LIMIT))
         callers = subprocess.Popen(
