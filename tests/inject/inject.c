@@ -86,6 +86,8 @@ const char *inject_error_name(int error)
     static char text[16];
     if (error == INJECT_SHORT)
         return "short";
+    if (error == INJECT_NO_ERROR)
+        return "";
     if (error > 0)
         return strerrorname_np(error);
     snprintf(text, sizeof text, "EAI %d", error);

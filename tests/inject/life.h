@@ -16,11 +16,9 @@
 
 /* What clients do. */
 enum life_kind {
-    LIFE_FULL,  /* lines over all kinds of listeners; every sort of answer; 2 workers */
-    LIFE_LINE,  /* lines, some of it; 1 worker */
-    LIFE_RAW,   /* one-shot exchanges with limits for each source and events; 1 worker */
-    LIFE_EOF,
-    LIFE_FRAMED /* life.codec */
+    LIFE_PLAIN,   /* a few exchanges; 1 worker */
+    LIFE_WATCHED, /* the same with a limit for each source, and events */
+    LIFE_FULL     /* over all kinds of listeners; every sort of answer; 2 workers */
 };
 
 /* How long a fault lasts. */
@@ -52,8 +50,8 @@ typedef struct life {
 int life_live(const life *life);
 
 /* Lives it with the fault at the first occurrences of the call, one in the middle and the last one,
- * for each of these spans (1 << LIFE_...); says how often it has hit, which must not be never.
- * A fault that lasts hits `most` times, if it is given. */
+ * for each of these spans (1 << LIFE_...), those that last at the first and in the middle only; says
+ * how often it has hit, which must not be never. A fault that lasts hits `most` times, if given. */
 void life_sweep(const life *life, unsigned spans, int most);
 
 /* Counts the calls of a life in which nothing fails: how often this one is made. */

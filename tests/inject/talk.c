@@ -2,6 +2,8 @@
 #include "talk.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,8 +159,11 @@ static int give_up(talk *t)
 static void begin(talk *t)
 {
     refused = 0;
-    if (t->fd < 0)
-        t->fd = net_connect(t->with->port);
+    const int on = 1;
+    if (t->fd >= 0)
+        return;
+    t->fd = net_connect(t->with->port);
+    setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 static int finish(talk *t, const char *body, const uint8_t *expected, size_t len)

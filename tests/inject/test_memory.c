@@ -32,12 +32,12 @@ static void test_lines_over_all_listeners(void **state)
 
 static void test_one_shot_exchanges_with_limits_and_events(void **state)
 {
-    fail_each((life){.kind = LIFE_RAW, .io = net_io(state), .codec = gate_codec_raw()});
+    fail_each((life){.kind = LIFE_WATCHED, .io = net_io(state), .codec = gate_codec_raw()});
 }
 
 static void test_requests_until_the_end_of_input(void **state)
 {
-    fail_each((life){.kind = LIFE_EOF, .io = net_io(state), .codec = gate_codec_eof()});
+    fail_each((life){.kind = LIFE_PLAIN, .io = net_io(state), .codec = gate_codec_eof()});
 }
 
 static void test_other_framings(void **state)
@@ -46,7 +46,7 @@ static void test_other_framings(void **state)
                                   gate_codec_prefix_be(4)};
     uint32_t io = net_io(state);
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
-        fail_each((life){.kind = LIFE_FRAMED, .io = io, .codec = codecs[i]});
+        fail_each((life){.kind = LIFE_PLAIN, .io = io, .codec = codecs[i]});
 }
 
 int main(void)
