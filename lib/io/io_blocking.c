@@ -51,12 +51,15 @@ static struct timeval timeval_of(uint64_t ns)
                             .tv_usec = (suseconds_t)(us % 1000000)};
 }
 
-static void set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
+/* Where it fails, a call that may block would do so beyond the deadline. */
+static int set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
 {
     struct timeval left = left_ns == FOREVER ? (struct timeval){0} : timeval_of(left_ns);
 
-    if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left) == 0)
-        *current = left_ns;
+    if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left))
+        return -errno;
+    *current = left_ns;
+    return 0;
 }
 
 /* May a call block as the time-out stands? */
@@ -88,6 +91,7 @@ static int close_sock(gate_sock *sock)
 static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
 {
     uint64_t left_ns = time_left(self, deadline_ns);
+    int rc = 0;
 
     if (left_ns == 0)
         return -EAGAIN;
@@ -99,7 +103,9 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
         self->sent = 0;
     }
     if (!fits(self->send_timeout_ns, left_ns))
-        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    if (rc < 0)
+        return rc;
     if (connect(sock->fd, &self->addr.u.any, self->addr.len) == 0)
         return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
     if (errno == EINPROGRESS || errno == EALREADY)
@@ -141,9 +147,10 @@ static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_
     left_ns = time_left(self, deadline_ns);
     if (left_ns == 0)
         return -EAGAIN;
+    rc = 0;
     if (!fits(self->send_timeout_ns, left_ns))
-        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
-    return send_once(sock, 0);
+        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    return rc < 0 ? rc : send_once(sock, 0);
 }
 
 static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
@@ -162,17 +169,19 @@ static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
 static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns, int may_wait)
 {
     uint64_t left_ns = may_wait ? time_left(self, deadline_ns) : 0;
-    int rc;
+    int rc = 0;
 
     if (left_ns > 0 && self->recv_timeout_ns == FOREVER && left_ns != FOREVER)
-        set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+        rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    if (rc < 0)
+        return rc;
     if (left_ns > 0 && fits(self->recv_timeout_ns, left_ns))
         return recv_once(self, sock, 0);
     rc = recv_once(self, sock, MSG_DONTWAIT);
     if (rc != -EAGAIN || left_ns == 0)
         return rc;
-    set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
-    return recv_once(self, sock, 0);
+    rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    return rc < 0 ? rc : recv_once(self, sock, 0);
 }
 
 /* ---- Completions --------------------------------------------------------------------------- */

@@ -156,11 +156,18 @@ ssize_t inject_recv(int fd, void *into, size_t len, int flags)
     return -1;
 }
 
+void inject_end_connection(int fd, int error)
+{
+    if (error == ECONNRESET || error == EPIPE)
+        shutdown(fd, SHUT_RDWR);
+}
+
 ssize_t inject_send(int fd, const void *bytes, size_t len, int flags)
 {
     int error = inject_fails(INJECT_send);
     if (!error || error == INJECT_SHORT)
         return send(fd, bytes, error && len ? 1 : len, flags);
+    inject_end_connection(fd, error);
     errno = error;
     return -1;
 }

@@ -87,5 +87,7 @@ int inject_fails(int call);
 /* The armed fault is for requests of this kind, and hits this one. */
 int inject_hits(int call, int how);
 int inject_error(void);
+/* Where a send fails since the connection is over, so is the connection. */
+void inject_end_connection(int fd, int error);
 
 #endif

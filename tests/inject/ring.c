@@ -78,6 +78,8 @@ static void add_due(struct ring *ring, uint64_t user_data, int from)
 static void refuse(struct ring *ring, struct io_uring_sqe *sqe)
 {
     uint64_t user_data = sqe->user_data;
+    if (sqe->opcode == IORING_OP_SEND)
+        inject_end_connection(sqe->fd, inject_error());
     memset(sqe, 0, sizeof *sqe);
     sqe->opcode = IORING_OP_NOP;
     sqe->user_data = user_data;
