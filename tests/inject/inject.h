@@ -54,7 +54,7 @@ enum inject_how {
 };
 
 /* An errno; for getaddrinfo also an EAI_ code, which is negative. */
-enum { INJECT_SHORT = INT_MAX, INJECT_NO_ERROR = INT_MIN };
+enum { INJECT_SHORT = INT_MAX, INJECT_NO_ERROR = INT_MAX - 1 };
 
 enum { INJECT_FOR_EVER = INT_MAX };
 

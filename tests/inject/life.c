@@ -132,7 +132,9 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static talk_server *running; /* for the teardown of a test that has failed */
+/* For the teardown of a test that has failed. */
+static talk_server *running;
+static int living;
 
 static void start(const life *l, talk_server *s)
 {
@@ -239,6 +241,8 @@ int life_live(const life *l)
     int fds = net_open_fds();
     long blocks = inject_blocks();
     uint64_t begun = net_now_ms();
+    living = 1;
+    talk_prepare();
     inject_arm(&l->fault);
     start(l, &s);
     take_steps(l, &s, &t);
@@ -254,6 +258,7 @@ int life_live(const life *l)
     assert_int_equal(talk_wrong_codes(), 0);
     assert_int_equal(net_open_fds(), fds);
     assert_int_equal(inject_blocks(), blocks);
+    living = 0;
     return inject_fired();
 }
 
@@ -311,8 +316,10 @@ int life_setup(void **state)
 
 int life_teardown(void **state)
 {
-    if (running) {
+    if (living)
         inject_tell();
+    living = 0;
+    if (running) {
         inject_disarm();
         gate_server_stop(running->server);
         pthread_join(running->thread, NULL);

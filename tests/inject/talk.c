@@ -20,10 +20,16 @@ static _Atomic(gate_request *) deferred; /* waits for its answer */
 static atomic_int refused;     /* answers for which there was no memory */
 static atomic_int wrong_codes; /* answers that failed otherwise */
 
+void talk_prepare(void)
+{
+    memset(big, 'x', sizeof big);
+    deferred = NULL;
+    wrong_codes = 0;
+}
+
 int talk_wrong_codes(void)
 {
-    deferred = NULL;
-    return atomic_exchange(&wrong_codes, 0);
+    return wrong_codes;
 }
 
 static void forget(void *arg)
@@ -80,7 +86,6 @@ static size_t expect(const talk *t, const char *body, uint8_t *into)
     int is_big = *body == 'b' || *body == 'l';
     const void *answer = is_big ? (const void *)big : body;
     size_t len = is_big ? sizeof big : *body == 'u' ? 0 : strlen(body);
-    memset(big, 'x', sizeof big);
     return frame(t->with->codec, answer, len, into);
 }
 
@@ -188,15 +193,20 @@ static gate_request *await_deferred(talk *t)
     return NULL;
 }
 
-/* Where that fails, the request waits on. */
+/* One of an earlier connection may come first. Where the answer fails, the request waits on. */
 static void answer_later(talk *t, const char *body)
 {
-    gate_request *req = await_deferred(t);
-    for (int i = 0; i < 3 && req; i++) {
-        int rc = gate_reply(req, body, strlen(body));
-        if (rc == 0 || rc == GATE_EGONE)
+    gate_request *req;
+    while ((req = await_deferred(t))) {
+        int rc = GATE_EGONE;
+        for (int i = 0; i < 3 && rc; i++) {
+            rc = gate_reply(req, body, strlen(body));
+            if (rc == GATE_EGONE)
+                break;
+            assert_true(rc == 0 || rc == -ENOMEM);
+        }
+        if (rc != GATE_EGONE)
             return;
-        assert_int_equal(rc, -ENOMEM);
     }
 }
 

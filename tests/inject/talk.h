@@ -30,8 +30,10 @@ typedef struct talk {
     int fd; /* -1: not connected */
 } talk;
 
-/* Answers that failed with something else than -ENOMEM. Once the server has ended; counts from 0
- * again. */
+/* While no server runs. */
+void talk_prepare(void);
+
+/* Answers since then that failed with something else than -ENOMEM. */
 int talk_wrong_codes(void);
 
 /* What the handler does goes by the first letter: echo, big, lent, deferred, no, unanswered. */
