@@ -24,6 +24,7 @@ typedef struct settings {
     const char *framing;
     const char *io;
     uint64_t request_max;
+    uint64_t buffers_max;
     uint32_t backlog;
     uint32_t timeout_ms;
     uint32_t idle_timeout_ms;
@@ -75,6 +76,8 @@ static const args_option options[] = {
      .min = 1, .max = 1000000000, .help = "open at a time from one address (default no limit)"},
     {.name = "max-request", .value = "SIZE", .kind = ARGS_SIZE, PLACE(request_max), .min = 1,
      .max = 1 << 30, .help = "bytes of a request (default 1K with raw, else 1M)"},
+    {.name = "max-buffers", .value = "SIZE", .kind = ARGS_SIZE, PLACE(buffers_max), .min = 1,
+     .max = INT64_MAX, .help = "bytes that all connections may hold (default no limit)"},
     {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
      .help = "how to ask the kernel (default auto)"},
     ARGS_COMMON(settings),
@@ -260,6 +263,7 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         .log = note,
         .log_user = door,
         .request_max = set->request_max,
+        .buffers_max = set->buffers_max,
         .timeout_ms = set->timeout_ms,
         .idle_timeout_ms = set->idle_timeout_ms,
         .write_timeout_ms = set->write_timeout_ms,

@@ -10,7 +10,7 @@ enum { SIZE_MOST = 4096 };
 enum { TIMEOUT_MS = 5000, CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 
-_Static_assert(sizeof(gate_options) == 2 * 4 + 5 * sizeof(void *) + 2 * 8 + 12 * 4,
+_Static_assert(sizeof(gate_options) == 2 * 4 + 5 * sizeof(void *) + 3 * 8 + 12 * 4,
                "gate_options has no padding");
 
 static void set_default(uint32_t *value, uint32_t otherwise)
@@ -61,6 +61,8 @@ int gate__options_fill(gate_options *filled, const gate_options *options)
         filled->output_max = OUTPUT_MAX;
     if (filled->output_max > SIZE_MAX / 2)
         filled->output_max = SIZE_MAX / 2;
+    if (!filled->buffers_max || filled->buffers_max > SIZE_MAX)
+        filled->buffers_max = SIZE_MAX;
     set_default(&filled->workers, 1);
     set_default(&filled->timeout_ms, TIMEOUT_MS);
     set_default(&filled->idle_timeout_ms, filled->timeout_ms);

@@ -25,7 +25,7 @@ struct gate_server {
 
 /* ---- Opening and closing ---- */
 
-static uint32_t share(uint32_t total, uint32_t workers)
+static uint64_t share(uint64_t total, uint32_t workers)
 {
     return total / workers + (total % workers != 0);
 }
@@ -33,8 +33,9 @@ static uint32_t share(uint32_t total, uint32_t workers)
 static int open_workers(gate_server *server, gate__io_open_fn *open_io, void *arg)
 {
     gate_options part = server->options;
-    part.connections_max = share(part.connections_max, part.workers);
-    part.peer_connections_max = share(part.peer_connections_max, part.workers);
+    part.buffers_max = share(part.buffers_max, part.workers);
+    part.connections_max = (uint32_t)share(part.connections_max, part.workers);
+    part.peer_connections_max = (uint32_t)share(part.peer_connections_max, part.workers);
     for (uint32_t i = 0; i < part.workers; i++) {
         gate_io *io;
         int rc = open_io(&io, part.io, arg);

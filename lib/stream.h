@@ -30,6 +30,7 @@ struct gate__streams {
     gate__conn_config config;
     gate__requests requests;
     gate__metrics metrics;
+    gate__budget budget;
     gate__chunk_pool pool;
     gate__sources sources;
     gate__log log;

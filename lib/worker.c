@@ -4,10 +4,18 @@
 #include "core/codec.h"
 
 enum { NS_PER_MS = 1000000, LINGER_MS = 1000, LINGER_MAX = 256 * 1024 };
+enum { TIGHT_MAX = 32 << 20 }; /* of all workers */
 
 static uint64_t span(uint32_t ms)
 {
     return ms == GATE_NEVER ? UINT64_MAX : (uint64_t)ms * NS_PER_MS;
+}
+
+static size_t tight(const gate_options *options)
+{
+    uint64_t half = options->buffers_max / 2;
+    uint64_t most = TIGHT_MAX / options->workers;
+    return (size_t)(half < most ? half : most);
 }
 
 static void on_stream_closed(gate__streams *streams)
@@ -20,6 +28,10 @@ static void init_config(gate__worker *worker, const gate_options *options)
 {
     gate__streams *streams = &worker->streams;
     int one_shot = (options->codec->flags & GATE_CODEC_ONE_SHOT) != 0;
+    streams->budget = (gate__budget){
+        .tight = tight(options),
+        .max = (size_t)options->buffers_max,
+    };
     streams->config = (gate__conn_config){
         .codec = options->codec,
         .body_max = (size_t)options->request_max,
@@ -34,6 +46,7 @@ static void init_config(gate__worker *worker, const gate_options *options)
         .exchanges_max = one_shot ? 1 : options->exchanges_max,
         .pool = &streams->pool,
         .metrics = &streams->metrics,
+        .budget = &streams->budget,
         .deliver = gate__stream_deliver,
         .clock = gate__stream_clock,
         .leave = gate__stream_leave,

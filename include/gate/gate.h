@@ -253,7 +253,8 @@ enum { GATE_IO_AUTO = 0, GATE_IO_EPOLL = 1, GATE_IO_URING = 2 };
  * client waits in the kernel for about 5 s before it is handed over and its time starts. */
 enum { GATE_DEFER_ACCEPT = 1 };
 
-/* Zero takes the default everywhere. A later version appends fields only. */
+/* Zero takes the default everywhere. A later version appends fields only. With several workers each
+ * has an equal share of buffers_max, connections_max and peer_connections_max, rounded up. */
 typedef struct gate_options {
     uint32_t size;          /* sizeof(gate_options) */
     uint32_t workers;       /* threads that serve, the caller's being one; default 1 */
@@ -266,13 +267,16 @@ typedef struct gate_options {
                                fixed, else 1 MiB */
     uint64_t output_max;    /* unsent reply bytes of a connection at which it is read no further;
                                default 1 MiB */
+    uint64_t buffers_max;   /* bytes of parts of requests and of copied replies that all connections
+                               may hold together; the one that takes them over it is closed
+                               (GATE_CLOSE_NO_MEMORY). From half of it, or 32 MiB, none is read
+                               further that has 4 KiB of unsent replies. Default no limit */
     uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
     uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
     uint32_t handler_timeout_ms; /* of a deferred request, until its answer; default timeout_ms */
     uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default timeout_ms */
-    /* With several workers each has an equal share of the next two, rounded up. */
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
     uint32_t peer_connections_max; /* of one address, an IPv6 one counted by /64; over it new ones
                                       are closed at once; default as connections_max */

@@ -78,7 +78,8 @@ static inline size_t gate__chunk_room(const gate__chunk *chunk)
 typedef struct gate__outbuf {
     gate__chunk *head;
     gate__chunk *tail;
-    size_t bytes; /* not yet sent */
+    size_t bytes;  /* not yet sent */
+    size_t memory; /* of its chunks; borrowed bytes are not its own */
 } gate__outbuf;
 
 /* Appends head, body and tail of one reply as copies. 0, -ENOMEM (nothing was appended). */

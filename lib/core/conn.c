@@ -50,6 +50,7 @@ static void drop_pending(gate__conn *conn)
     conn->pending_tail = NULL;
     conn->inflight = 0;
     conn->held = 0;
+    conn->held_memory = 0;
 }
 
 static void close_now(gate__conn *conn)
@@ -72,9 +73,21 @@ static int must_linger(const gate__conn *conn)
     return conn->exchanges > 0 && !conn->eof && (conn->unread || !one_shot(conn));
 }
 
+/* Brings the budget up to date. */
+static void recount(gate__conn *conn)
+{
+    gate__budget *budget = conn->config->budget;
+    size_t before = conn->counted;
+    conn->counted = conn->in.cap + conn->out.memory + conn->held_memory;
+    budget->held += conn->counted - before;
+    if (conn->counted > before && budget->held > budget->max)
+        gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
+}
+
 /* Passes each phase that has nothing left to do. */
 static void advance(gate__conn *conn)
 {
+    recount(conn);
     if (conn->phase == GATE__ENDING && !conn->pending)
         conn->phase = GATE__FLUSHING;
     if (conn->out.bytes > AT_ONCE_MAX)
@@ -114,8 +127,11 @@ static void end_behind(gate__conn *conn, gate_reason last)
 static void check_blocked(gate__conn *conn)
 {
     const gate__conn_config *config = conn->config;
+    size_t output_max = config->output_max;
+    if (config->budget->held > config->budget->tight && output_max > GATE__CHUNK_SIZE)
+        output_max = GATE__CHUNK_SIZE;
     conn->blocked = conn->phase == GATE__OPEN &&
-                    (conn->out.bytes + conn->held >= config->output_max ||
+                    (conn->out.bytes + conn->held >= output_max ||
                      conn->inflight >= config->inflight_max);
 }
 
@@ -305,12 +321,12 @@ void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason l
         end_behind(conn, last);
 }
 
-static size_t count_bytes(const gate__chunk *chunk)
+static void count_held(gate__conn *conn, const gate__chunk *chunk)
 {
-    size_t bytes = 0;
-    for (; chunk; chunk = chunk->next)
-        bytes += chunk->len;
-    return bytes;
+    for (; chunk; chunk = chunk->next) {
+        conn->held += chunk->len;
+        conn->held_memory += chunk->cap;
+    }
 }
 
 void gate__conn_hold(gate__conn *conn, gate__pending *pending)
@@ -325,7 +341,7 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
     conn->inflight++;
     conn->unread = 1;
     if (pending->answered) {
-        conn->held += count_bytes(pending->answer);
+        count_held(conn, pending->answer);
         if (pending->last)
             end(conn, GATE_CLOSE_REJECTED);
     }
@@ -334,7 +350,6 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
 void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
-    size_t held = 0;
     while (conn->pending && conn->pending->answered) {
         gate__pending *pending = conn->pending;
         gate_reason last = (gate_reason)pending->last;
@@ -346,9 +361,9 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
         if (last)
             end_behind(conn, last);
     }
+    conn->held = conn->held_memory = 0;
     for (gate__pending *pending = conn->pending; pending; pending = pending->next)
-        held += count_bytes(pending->answer);
-    conn->held = held;
+        count_held(conn, pending->answer);
     if (!conn->pending && conn->phase == GATE__OPEN)
         start_clock(conn, 0);
     resume(conn);
@@ -475,4 +490,6 @@ void gate__conn_free(gate__conn *conn)
     gate__chunk_free_list(conn->config->pool, conn->out.head);
     gate__inbuf_consume(&conn->in, conn->in.len);
     conn->out = (gate__outbuf){0};
+    conn->config->budget->held -= conn->counted;
+    conn->counted = 0;
 }

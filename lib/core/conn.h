@@ -43,6 +43,14 @@ struct gate__pending {
     uint8_t last; /* the connection ends behind this answer: a gate_reason, or 0 */
 };
 
+/* What the connections of one worker hold together: parts of requests, and copied replies. Over
+ * `tight` none gets far ahead of a peer that does not read; who takes it over `max` is closed. */
+typedef struct gate__budget {
+    size_t held;
+    size_t tight;
+    size_t max;
+} gate__budget;
+
 /* What connections of one worker share. Times are nanoseconds; UINT64_MAX is never. */
 typedef struct gate__conn_config {
     const gate_codec *codec;
@@ -58,6 +66,7 @@ typedef struct gate__conn_config {
     uint32_t exchanges_max;
     gate__chunk_pool *pool;
     gate__metrics *metrics;
+    gate__budget *budget;
     /* A complete request; the body is borrowed until this returns. Before it does, the request is
      * answered by gate__conn_answer, or made pending by gate__conn_hold. */
     void (*deliver)(gate__conn *conn, const uint8_t *body, size_t len);
@@ -84,7 +93,9 @@ struct gate__conn {
     gate__outbuf out;
     gate__pending *pending;
     gate__pending *pending_tail;
-    size_t held; /* bytes of answers that wait for earlier ones */
+    size_t held;        /* bytes of answers that wait for earlier ones */
+    size_t held_memory; /* ... and of their chunks */
+    size_t counted;     /* how much of the budget is its own */
     uint64_t now_ns; /* of the call under way, or as read since */
     uint64_t read_deadline;
     uint64_t linger_deadline;

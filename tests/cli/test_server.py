@@ -165,6 +165,12 @@ class OptionTest(TestCase):
         server = self.server("--max-request", "2K", "--accept", "x" * 2048)
         self.assertEqual(self.ask(server, b"x" * 5000), WELCOME)
 
+    def test_max_buffers_closes_who_takes_more(self):
+        server = self.server("--framing", "line", "--max-buffers", "64K", "--welcome", "x" * 65536,
+                             "--reject", "x" * 60000)
+        self.assertEqual(self.ask(server, b"1\n"), b"")
+        self.assertEqual(len(self.ask(server, b"2\n")), 60001)
+
     def test_idle_timeout_is_of_its_own(self):
         server = self.server("--framing", "line", "--timeout", "never", "--idle-timeout", "100ms")
         self.assertEqual(self.ask(server, b"1\n"), WELCOME + b"\n")

@@ -91,16 +91,19 @@ void rig_open(rig *r, const gate_codec *codec)
         .exchanges_max = codec->flags & GATE_CODEC_ONE_SHOT ? 1 : 0,
         .pool = &r->pool,
         .metrics = &r->metrics,
+        .budget = &r->budget,
         .deliver = deliver,
         .clock = read_clock,
         .leave = leave,
     };
+    r->budget = (gate__budget){.tight = SIZE_MAX, .max = SIZE_MAX};
     gate__conn_init(&r->conn, &r->config, r->now);
 }
 
 void rig_close(rig *r)
 {
     gate__conn_free(&r->conn);
+    assert_int_equal(r->budget.held, 0);
     gate__chunk_pool_free(&r->pool);
 }
 

@@ -27,11 +27,12 @@ typedef struct rig {
     gate__conn conn;
     gate__conn_config config; /* timeout 5 s, idle 7 s, write 3 s, handler 4 s, linger 1 s */
     gate__metrics metrics;
+    gate__budget budget;
     gate__chunk_pool pool;
     uint64_t now;
     const uint8_t *body; /* where the last one delivered was */
     char seen[1024];     /* the bodies delivered, each behind a space */
-    char sent[4096];
+    char sent[16384];
     size_t sent_len;
     int last; /* a send was told that it is the last */
     gate__pending slots[RIG_SLOTS];

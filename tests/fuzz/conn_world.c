@@ -274,17 +274,22 @@ void world_check_sent(const world *w)
 static void check_sums(const world *w)
 {
     const gate__conn *conn = &w->conn;
-    size_t bytes = 0, held = 0, inflight = 0;
+    size_t bytes = 0, held = 0, inflight = 0, memory = conn->in.cap;
 
     for (const gate__chunk *chunk = conn->out.head; chunk; chunk = chunk->next) {
         CHECK(chunk->sent < chunk->len);
         bytes += chunk->len - chunk->sent;
+        memory += chunk->cap;
     }
     for (const gate__pending *pending = conn->pending; pending; pending = pending->next) {
         inflight++;
-        for (const gate__chunk *chunk = pending->answer; chunk; chunk = chunk->next)
+        for (const gate__chunk *chunk = pending->answer; chunk; chunk = chunk->next) {
             held += chunk->len;
+            memory += chunk->cap;
+        }
     }
+    CHECK(conn->phase == GATE__CLOSED || memory == w->budget.held);
+    CHECK(conn->phase == GATE__CLOSED || memory <= w->budget.max);
     CHECK(bytes == conn->out.bytes && held == conn->held);
     CHECK(inflight == conn->inflight && inflight == (size_t)w->slots);
     CHECK(!conn->pending || !conn->pending->answered);
@@ -361,10 +366,14 @@ void world_open(world *w, fuzz_input *script)
     memset(w, 0, sizeof(*w));
     w->script = script;
     w->now = 100 * WORLD_S;
-    w->finite = fuzz_byte(script) % 8 != 7;
+    unsigned draw = fuzz_byte(script);
+    w->finite = draw % 8 != 7;
+    w->budget.tight = draw / 8 ? draw / 8 * (size_t)512 : SIZE_MAX / 2;
+    w->budget.max = w->budget.tight * 2;
     w->config = (gate__conn_config){
         .pool = &w->pool,
         .metrics = &w->metrics,
+        .budget = &w->budget,
         .deliver = deliver,
         .clock = read_clock,
         .leave = leave,
@@ -387,7 +396,7 @@ void world_open(world *w, fuzz_input *script)
 void world_close(world *w)
 {
     gate__conn_free(&w->conn);
-    CHECK(w->slots == 0 && w->lent == 0);
+    CHECK(w->slots == 0 && w->lent == 0 && w->budget.held == 0);
     CHECK(w->conn.in.data == NULL && w->conn.out.head == NULL && w->conn.pending == NULL);
     gate__chunk_pool_free(&w->pool);
     free(w->input);

@@ -30,6 +30,7 @@ typedef struct world {
     gate__conn conn; /* first: the callbacks get a pointer to it */
     gate__conn_config config;
     gate__metrics metrics;
+    gate__budget budget;
     gate__chunk_pool pool;
     gate_codec own;
     fuzz_input *script;

@@ -112,6 +112,25 @@ static void test_a_codec_that_never_finds_an_end_is_cut_off(void **state)
 
 /* ---- Memory ---- */
 
+static void test_who_takes_the_buffers_over_their_limit_is_closed_alone(void **state)
+{
+    gate_options options = net_options(net_echo, gate_codec_line());
+    options.io = net_io(state);
+    options.buffers_max = 1000; /* one part of a request, not two */
+    net_server *s = net_start(&options);
+    int first = net_connect(s->port);
+    net_put(first, "be");
+    NET_UNTIL(net_stats(s).bytes_in == 2);
+    int second = net_connect(s->port);
+    net_put(second, "be");
+    net_expect_gone(second);
+    net_close(second);
+    NET_UNTIL(net_stats(s).connections == 1);
+    assert_int_equal(net_stats(s).closed[GATE_CLOSE_NO_MEMORY], 1);
+    net_close(first);
+    net_stop(s);
+}
+
 static atomic_int no_slots;
 
 /* In place of the library's: requests have their room from here. */
@@ -167,6 +186,7 @@ int main(void)
         NET_TEST_EACH_IO(test_several_listeners_share_the_most_connections),
         NET_TEST(test_a_fixed_size_is_its_own_default_limit),
         NET_TEST_EACH_IO(test_a_codec_that_never_finds_an_end_is_cut_off),
+        NET_TEST_EACH_IO(test_who_takes_the_buffers_over_their_limit_is_closed_alone),
         NET_TEST(test_requests_are_those_that_the_handler_was_given),
     };
     return cmocka_run_group_tests_name("limits", tests, NULL, NULL);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What connections may hold together. */
+
+#include "rig.h"
+
+#include <string.h>
+
+/* Part of a request takes 512 bytes, a copied reply a chunk. */
+enum { PART = 512 };
+
+/* The second one shares the budget of the first. */
+static void open_two(rig *a, rig *b, size_t tight, size_t max)
+{
+    rig_open(a, NULL);
+    rig_open(b, NULL);
+    a->budget = (gate__budget){.tight = tight, .max = max};
+    b->config.budget = &a->budget;
+}
+
+static void close_two(rig *a, rig *b)
+{
+    rig_close(b);
+    rig_close(a);
+}
+
+static void test_who_takes_the_sum_over_the_budget_is_closed_alone(void **state)
+{
+    (void)state;
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, 2 * PART - 1);
+    rig_input(&a, "par");
+    rig_input(&b, "par");
+    rig_assert_closed(&b, GATE_CLOSE_NO_MEMORY);
+    rig_input(&a, "t\n");
+    rig_assert_seen(&a, " part");
+    close_two(&a, &b);
+}
+
+static void test_what_a_connection_gives_back_another_may_hold(void **state)
+{
+    (void)state;
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, GATE__CHUNK_SIZE + PART);
+    rig_input(&a, "one\npar");
+    rig_flush(&a);
+    assert_int_equal(a.budget.held, PART);
+    gate__conn_free(&a.conn);
+    assert_int_equal(a.budget.held, 0);
+    rig_input(&b, "one\ntwo\n");
+    rig_flush(&b);
+    rig_assert_sent(&b, "one\ntwo\n");
+    assert_int_equal(a.budget.held, 0);
+    close_two(&a, &b);
+}
+
+static void test_an_answer_over_the_budget_closes_its_connection(void **state)
+{
+    (void)state;
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, 100);
+    rig_input(&a, "one\n");
+    rig_assert_closed(&a, GATE_CLOSE_NO_MEMORY);
+    close_two(&a, &b);
+}
+
+static void test_an_answer_that_waits_its_turn_counts(void **state)
+{
+    (void)state;
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, SIZE_MAX);
+    rig_input(&a, "d0\none\n");
+    size_t held = a.budget.held;
+    assert_true(held > GATE__CHUNK_SIZE / 2);
+    rig_answer(&a, 0, "x", 0);
+    assert_int_equal(a.budget.held, held); /* it moved on, and the borrowed one takes nothing */
+    rig_flush(&a);
+    rig_assert_sent(&a, "xone\n");
+    assert_int_equal(a.budget.held, 0);
+    close_two(&a, &b);
+}
+
+static void test_borrowed_bytes_are_not_held(void **state)
+{
+    (void)state;
+    char text[3000];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, 1000);
+    rig_input(&a, "d\n");
+    rig_answer(&a, 0, text, 0);
+    assert_int_equal(a.budget.held, 0);
+    rig_flush(&a);
+    assert_int_equal(a.sent_len, sizeof text - 1);
+    close_two(&a, &b);
+}
+
+static void test_where_it_gets_tight_who_does_not_read_is_not_read(void **state)
+{
+    (void)state;
+    char text[GATE__CHUNK_SIZE + 1];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    rig a, b;
+    open_two(&a, &b, PART - 1, SIZE_MAX);
+    a.config.output_max = 1 << 20;
+    b.config.output_max = 1 << 20;
+    rig_input(&a, "d\n");
+    rig_answer(&a, 0, text, 0);
+    rig_input(&a, "one\n");
+    rig_assert_seen(&a, " d one"); /* there is room */
+    rig_flush(&a);
+    rig_input(&b, "part");
+    rig_input(&a, "d\n");
+    rig_answer(&a, 1, text, 0);
+    assert_int_equal(gate__conn_wants(&a.conn), GATE__WANT_SEND);
+    rig_input(&b, "\ntwo\n");
+    rig_assert_seen(&b, " part two"); /* who reads does not notice */
+    rig_send(&a, 1);
+    assert_int_equal(gate__conn_wants(&a.conn), GATE__WANT_SEND | GATE__WANT_READ);
+    close_two(&a, &b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_who_takes_the_sum_over_the_budget_is_closed_alone),
+        cmocka_unit_test(test_what_a_connection_gives_back_another_may_hold),
+        cmocka_unit_test(test_an_answer_over_the_budget_closes_its_connection),
+        cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
+        cmocka_unit_test(test_borrowed_bytes_are_not_held),
+        cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),
+    };
+    return cmocka_run_group_tests_name("conn_budget", tests, NULL, NULL);
+}
