@@ -12,13 +12,19 @@ static struct {
     atomic_int seen[INJECT_CALL_COUNT];
 } plan;
 
-static const char *const names[] = {
-    "nothing",
+static const char *const names[] = {"nothing",
 #define X(name) #name,
-    INJECT_CALLS(X)
+                                    INJECT_CALLS(X)
 #undef X
-    "memory", "submit", "wait", "ring accept", "ring recv", "ring send", "ring connect", "ring wake",
-    "ring cancel"};
+                                        "memory",
+                                    "submit",
+                                    "wait",
+                                    "ring accept",
+                                    "ring recv",
+                                    "ring send",
+                                    "ring connect",
+                                    "ring wake",
+                                    "ring cancel"};
 
 _Static_assert(sizeof names / sizeof *names == INJECT_CALL_COUNT, "each has a name");
 

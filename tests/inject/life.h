@@ -28,12 +28,13 @@ enum life_span {
     LIFE_ALWAYS /* until the server is closed */
 };
 
-/* What a fault may do besides. */
+/* What a fault may do besides, or may not. */
 enum {
-    LIFE_UNSEEN = 1, /* calls that the fault hits may succeed all the same */
-    LIFE_ENDS = 2,   /* serving may end with the error */
+    LIFE_UNSEEN = 1,   /* calls that the fault hits may succeed all the same */
+    LIFE_ENDS = 2,     /* serving may end with the error */
     LIFE_NO_START = 4, /* the same, but only before the first connection */
-    LIFE_FILE = 8    /* the Unix socket's file may stay */
+    LIFE_FILE = 8,     /* the Unix socket's file may stay */
+    LIFE_LOSSLESS = 16 /* not even one connection may be lost, if it ever passes */
 };
 
 typedef struct life {
@@ -68,7 +69,7 @@ int life_teardown(void **state);
 #define LIFE_TEST_EACH_IO(test)                                          \
     {#test " (epoll)", test, life_setup, life_teardown, &net_epoll},     \
     {                                                                    \
-        #test " (io_uring)", test, life_setup, life_teardown, &net_uring \
+#test " (io_uring)", test, life_setup, life_teardown, &net_uring \
     }
 
 #endif

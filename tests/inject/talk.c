@@ -9,8 +9,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { BIG = 300000, ROOM = BIG + 64, SLICE_MS = 20, PATIENCE_MS = 20000, PIECE_MS = 100,
-       LASTING_MS = 100 };
+enum {
+    BIG = 300000,
+    ROOM = BIG + 64,
+    SLICE_MS = 20,
+    PATIENCE_MS = 20000,
+    PIECE_MS = 100,
+    LASTING_MS = 100
+};
 
 static uint8_t big[BIG];
 static _Atomic(gate_request *) deferred; /* waits for its answer */

@@ -21,7 +21,7 @@ typedef struct talk_server {
     pthread_t thread;
     int rc; /* of serve, once joined */
     atomic_int ended;
-    int lost;     /* connections that ended before what they were for */
+    int lost; /* connections that ended before what they were for */
     enum talk_forbearance forbearance;
 } talk_server;
 

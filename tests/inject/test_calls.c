@@ -24,9 +24,9 @@ typedef struct row {
     int code; /* what open and listen say to it; 0: the error itself */
 } row;
 
-#define ERRORS(...) \
-    (const int[])   \
-    {               \
+#define ERRORS(...)    \
+    (const int[])      \
+    {                  \
         __VA_ARGS__, 0 \
     }
 
@@ -47,9 +47,10 @@ static void sweep(life l, const row *rows, size_t count)
 
 /* Of the calls that open a server and its listeners. */
 static const row set_up[] = {
-    {.call = INJECT_socket, .errors = ERRORS(EMFILE, ENFILE, ENOBUFS, ENOMEM, EACCES,
-                                             EAFNOSUPPORT, EPROTONOSUPPORT)},
-    {.call = INJECT_setsockopt, .errors = ERRORS(ENOPROTOOPT, ENOMEM, EPERM),
+    {.call = INJECT_socket,
+     .errors = ERRORS(EMFILE, ENFILE, ENOBUFS, ENOMEM, EACCES, EAFNOSUPPORT, EPROTONOSUPPORT)},
+    {.call = INJECT_setsockopt,
+     .errors = ERRORS(ENOPROTOOPT, ENOMEM, EPERM),
      .allows = LIFE_UNSEEN},
     {.call = INJECT_getsockopt, .errors = ERRORS(ENOPROTOOPT, ENOBUFS)},
     {.call = INJECT_getsockname, .errors = ERRORS(ENOBUFS)},
@@ -57,15 +58,19 @@ static const row set_up[] = {
     {.call = INJECT_bind, .errors = ERRORS(EADDRINUSE), .allows = LIFE_UNSEEN},
     {.call = INJECT_listen, .errors = ERRORS(EADDRINUSE, EOPNOTSUPP)},
     {.call = INJECT_fcntl, .errors = ERRORS(EMFILE, EPERM, EACCES)},
-    {.call = INJECT_lstat, .errors = ERRORS(EACCES, ENOMEM, ENOENT, EIO),
+    {.call = INJECT_lstat,
+     .errors = ERRORS(EACCES, ENOMEM, ENOENT, EIO),
      .allows = LIFE_UNSEEN | LIFE_FILE},
-    {.call = INJECT_unlink, .errors = ERRORS(EACCES, EBUSY, EROFS, EPERM, EIO),
+    {.call = INJECT_unlink,
+     .errors = ERRORS(EACCES, EBUSY, EROFS, EPERM, EIO),
      .allows = LIFE_UNSEEN | LIFE_FILE},
     {.call = INJECT_eventfd, .errors = ERRORS(EMFILE, ENFILE, ENODEV, ENOMEM)},
     {.call = INJECT_epoll_create1, .errors = ERRORS(EMFILE, ENFILE, ENOMEM)},
-    {.call = INJECT_getaddrinfo, .errors = ERRORS(EAI_NONAME, EAI_NODATA, EAI_ADDRFAMILY,
-                                                  EAI_SERVICE), .code = GATE_ENAME},
-    {.call = INJECT_getaddrinfo, .errors = ERRORS(EAI_AGAIN, EAI_FAIL, EMFILE, ENFILE),
+    {.call = INJECT_getaddrinfo,
+     .errors = ERRORS(EAI_NONAME, EAI_NODATA, EAI_ADDRFAMILY, EAI_SERVICE),
+     .code = GATE_ENAME},
+    {.call = INJECT_getaddrinfo,
+     .errors = ERRORS(EAI_AGAIN, EAI_FAIL, EMFILE, ENFILE),
      .code = GATE_ENAMELATER},
     {.call = INJECT_getaddrinfo, .errors = ERRORS(EAI_MEMORY, ENOMEM), .code = -ENOMEM},
 };
@@ -75,39 +80,44 @@ static const row accepting[] = {
     {.call = INJECT_accept4,
      .errors = ERRORS(EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN,
                       ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH,
-                      ETIMEDOUT, ESOCKTNOSUPPORT, EINVAL)},
-    {.call = INJECT_accept4, .errors = ERRORS(EAGAIN), .spans = ONCE},
-    {.call = INJECT_ioctl, .errors = ERRORS(EINVAL)},
+                      ETIMEDOUT, ESOCKTNOSUPPORT, EINVAL),
+     .allows = LIFE_LOSSLESS},
+    {.call = INJECT_accept4, .errors = ERRORS(EAGAIN), .allows = LIFE_LOSSLESS, .spans = ONCE},
+    {.call = INJECT_ioctl, .errors = ERRORS(EINVAL), .allows = LIFE_LOSSLESS},
 };
 
 static const row exchanging[] = {
-    {.call = INJECT_recv, .errors = ERRORS(ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETDOWN, ENOMEM,
-                                           ENOBUFS, EINTR, ENOTCONN, EIO)},
-    {.call = INJECT_send, .errors = ERRORS(ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH, ENETDOWN,
-                                           ENOBUFS, ENOMEM, EINTR, EACCES)},
-    {.call = INJECT_send, .errors = ERRORS(INJECT_SHORT), .most = 1000},
-    {.call = INJECT_send, .errors = ERRORS(EAGAIN), .spans = ONCE},
+    {.call = INJECT_recv,
+     .errors = ERRORS(ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETDOWN, ENOMEM, ENOBUFS, EINTR,
+                      ENOTCONN, EIO)},
+    {.call = INJECT_send,
+     .errors = ERRORS(ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH, ENETDOWN, ENOBUFS, ENOMEM, EINTR,
+                      EACCES)},
+    {.call = INJECT_send, .errors = ERRORS(INJECT_SHORT), .allows = LIFE_LOSSLESS, .most = 1000},
+    {.call = INJECT_send, .errors = ERRORS(EAGAIN), .allows = LIFE_LOSSLESS, .spans = ONCE},
     {.call = INJECT_shutdown, .errors = ERRORS(ENOTCONN, ENOBUFS)},
-    {.call = INJECT_close, .errors = ERRORS(EINTR, EIO, ENOSPC, EDQUOT), .allows = LIFE_UNSEEN},
+    {.call = INJECT_close,
+     .errors = ERRORS(EINTR, EIO, ENOSPC, EDQUOT),
+     .allows = LIFE_UNSEEN | LIFE_LOSSLESS},
 };
 
 static const row epoll[] = {
     {.call = INJECT_epoll_ctl, .errors = ERRORS(ENOMEM, ENOSPC)},
-    {.call = INJECT_epoll_wait, .errors = ERRORS(EINTR), .most = A_FEW},
+    {.call = INJECT_epoll_wait, .errors = ERRORS(EINTR), .allows = LIFE_LOSSLESS, .most = A_FEW},
     {.call = INJECT_epoll_wait, .errors = ERRORS(EBADF, EINVAL), .allows = LIFE_ENDS},
     {.call = INJECT_pthread_create, .errors = ERRORS(EAGAIN, EPERM), .allows = LIFE_ENDS},
 };
 
 static const row epoll_one_shot[] = {
-    {.call = INJECT_accept4, .errors = ERRORS(EMFILE, ECONNABORTED)},
-    {.call = INJECT_getpeername, .errors = ERRORS(ENOTCONN, ENOBUFS)},
+    {.call = INJECT_accept4, .errors = ERRORS(EMFILE, ECONNABORTED), .allows = LIFE_LOSSLESS},
+    {.call = INJECT_getpeername, .errors = ERRORS(ENOTCONN, ENOBUFS), .allows = LIFE_LOSSLESS},
 };
 
 static const row uring[] = {
-    {.call = INJECT_accept4, .errors = ERRORS(EMFILE, ECONNABORTED)},
+    {.call = INJECT_accept4, .errors = ERRORS(EMFILE, ECONNABORTED), .allows = LIFE_LOSSLESS},
     {.call = INJECT_shutdown, .errors = ERRORS(ENOTCONN, ENOBUFS)},
-    {.call = INJECT_close, .errors = ERRORS(EINTR, EIO), .allows = LIFE_UNSEEN},
-    {.call = INJECT_ioctl, .errors = ERRORS(EINVAL)},
+    {.call = INJECT_close, .errors = ERRORS(EINTR, EIO), .allows = LIFE_UNSEEN | LIFE_LOSSLESS},
+    {.call = INJECT_ioctl, .errors = ERRORS(EINVAL), .allows = LIFE_LOSSLESS},
     {.call = INJECT_eventfd, .errors = ERRORS(EMFILE, ENFILE, ENODEV, ENOMEM)},
     {.call = INJECT_pthread_create, .errors = ERRORS(EAGAIN, EPERM), .allows = LIFE_ENDS},
 };
@@ -115,11 +125,14 @@ static const row uring[] = {
 static const row uring_one_shot[] = {
     {.call = INJECT_recv, .errors = ERRORS(ECONNRESET, ENOMEM, EINTR)},
     {.call = INJECT_send, .errors = ERRORS(ECONNRESET, EPIPE, ENOBUFS, EINTR)},
-    {.call = INJECT_send, .errors = ERRORS(EAGAIN, INJECT_SHORT), .spans = ONCE},
+    {.call = INJECT_send,
+     .errors = ERRORS(EAGAIN, INJECT_SHORT),
+     .allows = LIFE_LOSSLESS,
+     .spans = ONCE},
 };
 
 static const row uring_watched[] = {
-    {.call = INJECT_getpeername, .errors = ERRORS(ENOTCONN, ENOBUFS)},
+    {.call = INJECT_getpeername, .errors = ERRORS(ENOTCONN, ENOBUFS), .allows = LIFE_LOSSLESS},
 };
 
 static life lines(uint32_t io)

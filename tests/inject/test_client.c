@@ -24,9 +24,9 @@ typedef struct row {
     int code;          /* what a request that was not sent ends with; 0: the error itself */
 } row;
 
-#define ERRORS(...) \
-    (const int[])   \
-    {               \
+#define ERRORS(...)    \
+    (const int[])      \
+    {                  \
         __VA_ARGS__, 0 \
     }
 
@@ -332,14 +332,14 @@ static void test_a_deadline_holds_where_the_kernel_takes_no_time_out(void **stat
     uint16_t port;
     (void)state;
     int silent = net_listen(&port, 5);
-    inject_arm(&(inject_fault){.call = INJECT_setsockopt, .error = ENOPROTOOPT, .first = 1,
-                               .count = INJECT_FOR_EVER});
+    inject_arm(&(inject_fault){
+        .call = INJECT_setsockopt, .error = ENOPROTOOPT, .first = 1, .count = INJECT_FOR_EVER});
     int rc = gate_client_exchange("127.0.0.1", port, "1", 1, reply, &len, SHORT_MS);
     inject_disarm();
     assert_int_equal(rc, -ENOPROTOOPT);
     /* From the second on: the connect had its own. */
-    inject_arm(&(inject_fault){.call = INJECT_setsockopt, .error = ENOPROTOOPT, .first = 2,
-                               .count = INJECT_FOR_EVER});
+    inject_arm(&(inject_fault){
+        .call = INJECT_setsockopt, .error = ENOPROTOOPT, .first = 2, .count = INJECT_FOR_EVER});
     rc = gate_client_exchange("127.0.0.1", port, "1", 1, reply, &len, SHORT_MS);
     inject_disarm();
     assert_int_equal(rc, GATE_EBROKEN);
@@ -362,8 +362,8 @@ static int teardown(void **state)
     return rc;
 }
 
-#define CLIENT_TEST(test)                \
-    {                                    \
+#define CLIENT_TEST(test)                  \
+    {                                      \
 #test, test, setup, teardown, NULL \
     }
 

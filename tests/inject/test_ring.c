@@ -23,9 +23,9 @@ typedef struct row {
     int most;       /* how often it hits where it lasts; 0: always */
 } row;
 
-#define ERRORS(...) \
-    (const int[])   \
-    {               \
+#define ERRORS(...)    \
+    (const int[])      \
+    {                  \
         __VA_ARGS__, 0 \
     }
 
@@ -36,34 +36,37 @@ static const int nothing[] = {INJECT_NO_ERROR, 0};
 static const row lines[] = {
     {INJECT_ACCEPT, INJECT_REFUSE,
      ERRORS(EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, EINVAL),
-     0, 0, 0},
-    {INJECT_ACCEPT, INJECT_REFUSE, ERRORS(EAGAIN, ECANCELED), 0, 0, A_FEW},
-    {INJECT_ACCEPT, INJECT_END, ERRORS(EMFILE, ENOBUFS, ENOMEM, ECONNABORTED, ECANCELED, EINTR), 0,
-     0, 0},
-    {INJECT_ACCEPT, INJECT_SINGLE, nothing, 0, 0, 0},
+     LIFE_LOSSLESS, 0, 0},
+    {INJECT_ACCEPT, INJECT_REFUSE, ERRORS(EAGAIN, ECANCELED), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_ACCEPT, INJECT_END, ERRORS(EMFILE, ENOBUFS, ENOMEM, ECONNABORTED, ECANCELED, EINTR),
+     LIFE_LOSSLESS, 0, 0},
+    {INJECT_ACCEPT, INJECT_SINGLE, nothing, LIFE_LOSSLESS, 0, 0},
     {INJECT_RECV, INJECT_REFUSE,
      ERRORS(ECONNRESET, ETIMEDOUT, ENOMEM, EHOSTUNREACH, ENETDOWN, ENOTCONN, EIO), 0, 0, 0},
-    {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), 0, 0, A_FEW},
+    {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0,
+     A_FEW},
     {INJECT_RECV, INJECT_END, ERRORS(ECONNRESET, ETIMEDOUT, ENOMEM, EIO), 0, 0, 0},
-    {INJECT_RECV, INJECT_END, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), 0, 0, 0},
-    {INJECT_RECV, INJECT_SINGLE, nothing, 0, 0, 0},
+    {INJECT_RECV, INJECT_END, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0, 0},
+    {INJECT_RECV, INJECT_SINGLE, nothing, LIFE_LOSSLESS, 0, 0},
     {INJECT_SEND, INJECT_REFUSE,
      ERRORS(ECONNRESET, EPIPE, ETIMEDOUT, ENOBUFS, ENOMEM, EHOSTUNREACH, ENETDOWN, EIO), 0, 0, 0},
-    {INJECT_SEND, INJECT_REFUSE, ERRORS(EAGAIN, EINTR, ECANCELED), 0, 0, A_FEW},
-    {INJECT_SEND, INJECT_LITTLE, nothing, 0, 0, 200},
-    {INJECT_WAKE, INJECT_REFUSE, ERRORS(ENOMEM, ECANCELED, EINVAL), 0, 0, A_FEW},
-    {INJECT_WAKE, INJECT_END, ERRORS(ENOMEM, ECANCELED), 0, 0, A_FEW},
-    {INJECT_WAKE, INJECT_SINGLE, nothing, 0, 0, A_FEW},
-    {INJECT_CANCEL, INJECT_REFUSE, ERRORS(ENOENT, EALREADY, EINVAL, ENOMEM), 0, 0, A_FEW},
-    {INJECT_SUBMIT, 0, ERRORS(EAGAIN, EBUSY, EINTR), 0, 0, A_FEW},
-    {INJECT_WAIT, 0, ERRORS(EINTR, ETIME), 0, 0, A_FEW},
+    {INJECT_SEND, INJECT_REFUSE, ERRORS(EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_SEND, INJECT_LITTLE, nothing, LIFE_LOSSLESS, 0, 200},
+    {INJECT_WAKE, INJECT_REFUSE, ERRORS(ENOMEM, ECANCELED, EINVAL), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_WAKE, INJECT_END, ERRORS(ENOMEM, ECANCELED), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_WAKE, INJECT_SINGLE, nothing, LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_CANCEL, INJECT_REFUSE, ERRORS(ENOENT, EALREADY, EINVAL, ENOMEM), LIFE_LOSSLESS, 0,
+     A_FEW},
+    {INJECT_SUBMIT, 0, ERRORS(EAGAIN, EBUSY, EINTR), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_WAIT, 0, ERRORS(EINTR, ETIME), LIFE_LOSSLESS, 0, A_FEW},
     {INJECT_SUBMIT, 0, ERRORS(EBADF, EBADR, ENOMEM, EINVAL), LIFE_ENDS, 0, 0},
     {INJECT_WAIT, 0, ERRORS(EBADR, ENXIO), LIFE_ENDS, 0, 0},
 };
 
 static const row one_shot[] = {
     {INJECT_RECV, INJECT_REFUSE, ERRORS(ECONNRESET, ENOMEM, ETIMEDOUT), 0, 0, 0},
-    {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), 0, 0, A_FEW},
+    {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0,
+     A_FEW},
     {INJECT_SEND, INJECT_REFUSE, ERRORS(ECONNRESET, EPIPE), 0, 0, 0},
 };
 
@@ -133,8 +136,7 @@ static void test_a_ring_that_cannot_be_had_is_replaced_by_epoll(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         /* The first piece of memory is the server's own. */
         int first = calls[i] == INJECT_MEMORY ? 2 : 1;
-        inject_arm(&(inject_fault){
-            .call = calls[i], .error = ENOMEM, .first = first, .count = 1});
+        inject_arm(&(inject_fault){.call = calls[i], .error = ENOMEM, .first = first, .count = 1});
         told = 0;
         net_server *s = net_start(&options);
         assert_int_equal(told, 1);
@@ -148,8 +150,8 @@ static void test_a_ring_that_cannot_be_had_is_replaced_by_epoll(void **state)
     }
 }
 
-#define RING_TEST(test)                                  \
-    {                                                    \
+#define RING_TEST(test)                                    \
+    {                                                      \
 #test, test, life_setup, life_teardown, &net_uring \
     }
 
