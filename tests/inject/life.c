@@ -309,6 +309,7 @@ void life_sweep(const life *wanted, unsigned spans, int most)
 
 int life_setup(void **state)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what a test that hangs did last is to be seen */
     strcpy(folder, "/tmp/gate-inject-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(file, sizeof file, "%s/door", folder);

@@ -348,6 +348,7 @@ static void test_a_deadline_holds_where_the_kernel_takes_no_time_out(void **stat
 
 static int setup(void **state)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what a test that hangs did last is to be seen */
     for (int i = 0; i < 3; i++)
         peer_start(&peers[i], (enum peer_kind)i);
     return net_setup(state);
