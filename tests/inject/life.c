@@ -317,18 +317,29 @@ int life_setup(void **state)
     return net_setup(state);
 }
 
+/* One that does not stop would hold up everything. */
+static void stop_after_failure(void)
+{
+    inject_disarm();
+    gate_server_stop(running->server);
+    for (int tries = 0; !running->ended; tries++) {
+        if (net_nap(tries))
+            continue;
+        print_error("the server does not stop\n");
+        _exit(1);
+    }
+    pthread_join(running->thread, NULL);
+    gate_server_close(running->server);
+    running = NULL;
+}
+
 int life_teardown(void **state)
 {
     if (living)
         inject_tell();
     living = 0;
-    if (running) {
-        inject_disarm();
-        gate_server_stop(running->server);
-        pthread_join(running->thread, NULL);
-        gate_server_close(running->server);
-        running = NULL;
-    }
+    if (running)
+        stop_after_failure();
     unlink(file);
     rmdir(folder);
     return net_teardown(state);
