@@ -12,35 +12,30 @@ static struct {
     atomic_int seen[INJECT_CALL_COUNT];
 } plan;
 
-static const char *const names[] = {"nothing",
+/* clang-format off */
+static const char *const names[] = {
+    "nothing",
 #define X(name) #name,
-                                    INJECT_CALLS(X)
+    INJECT_CALLS(X)
 #undef X
-                                        "memory",
-                                    "submit",
-                                    "wait",
-                                    "ring accept",
-                                    "ring recv",
-                                    "ring send",
-                                    "ring connect",
-                                    "ring wake",
-                                    "ring cancel"};
+    "memory", "submit", "wait",
+    "ring accept", "ring recv", "ring send", "ring connect", "ring wake", "ring cancel"
+};
+/* clang-format on */
 
 _Static_assert(sizeof names / sizeof *names == INJECT_CALL_COUNT, "each has a name");
 
 void inject_arm(const inject_fault *fault)
 {
-    static const inject_fault none;
-    const inject_fault *wanted = fault ? fault : &none;
     plan.call = INJECT_NOTHING;
     for (int i = 0; i < INJECT_CALL_COUNT; i++)
         plan.seen[i] = 0;
     plan.fired = 0;
-    plan.how = wanted->how;
-    plan.error = wanted->error;
-    plan.first = wanted->first;
-    plan.count = wanted->count;
-    plan.call = wanted->call;
+    plan.how = fault->how;
+    plan.error = fault->error;
+    plan.first = fault->first;
+    plan.count = fault->count;
+    plan.call = fault->call;
 }
 
 void inject_disarm(void)

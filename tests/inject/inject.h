@@ -16,26 +16,26 @@
 #include "net.h"
 
 /* CMake reads the names from here. */
-#define INJECT_CALLS(X)                                                                            \
-    X(malloc)                                                                                      \
-    X(calloc) X(realloc) X(aligned_alloc) X(free) X(socket) X(setsockopt) X(getsockopt)            \
-        X(getsockname) X(getpeername) X(bind) X(listen) X(accept4) X(connect) X(recv) X(send)      \
-            X(shutdown) X(close) X(fcntl) X(ioctl) X(lstat) X(unlink) X(getaddrinfo) X(eventfd)    \
-                X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(pthread_create) X(pthread_attr_init) \
-                    X(pthread_attr_setdetachstate) X(pthread_attr_setstacksize)                    \
-                        X(pthread_cond_init) X(pthread_condattr_init) X(pthread_condattr_setclock) \
-                            X(pthread_mutex_init) X(io_uring_queue_init_params)                    \
-                                X(io_uring_queue_exit) X(io_uring_register)                        \
-                                    X(io_uring_register_buf_ring) X(io_uring_enter2)
+/* clang-format off */
+#define INJECT_CALLS(X)                                                                           \
+    X(malloc) X(calloc) X(realloc) X(aligned_alloc) X(free)                                       \
+    X(socket) X(setsockopt) X(getsockopt) X(getsockname) X(getpeername) X(bind) X(listen)         \
+    X(accept4) X(connect) X(recv) X(send) X(shutdown) X(close) X(fcntl) X(ioctl) X(lstat)         \
+    X(unlink) X(getaddrinfo) X(eventfd) X(epoll_create1) X(epoll_ctl) X(epoll_wait)               \
+    X(pthread_create) X(pthread_attr_init) X(pthread_attr_setdetachstate)                         \
+    X(pthread_attr_setstacksize) X(pthread_cond_init) X(pthread_condattr_init)                    \
+    X(pthread_condattr_setclock) X(pthread_mutex_init)                                            \
+    X(io_uring_queue_init_params) X(io_uring_queue_exit) X(io_uring_register)                     \
+    X(io_uring_register_buf_ring) X(io_uring_enter2)
 
 enum inject_call {
     INJECT_NOTHING,
 #define X(name) INJECT_##name,
     INJECT_CALLS(X)
 #undef X
-        INJECT_MEMORY, /* any that allocates */
-    INJECT_SUBMIT,     /* io_uring_enter that hands something over */
-    INJECT_WAIT,       /* io_uring_enter that only waits */
+    INJECT_MEMORY, /* any that allocates */
+    INJECT_SUBMIT, /* io_uring_enter that hands something over */
+    INJECT_WAIT,   /* io_uring_enter that only waits */
     /* Requests in the ring. */
     INJECT_ACCEPT,
     INJECT_RECV,
@@ -45,6 +45,7 @@ enum inject_call {
     INJECT_CANCEL,
     INJECT_CALL_COUNT
 };
+/* clang-format on */
 
 /* What happens instead. A call fails, always; what a request in the ring does: */
 enum inject_how {
@@ -54,10 +55,18 @@ enum inject_how {
     INJECT_LITTLE  /* takes one byte; for the calls send and recv it is the error */
 };
 
-/* An errno; for getaddrinfo also an EAI_ code, which is negative. */
+/* An errno; for getaddrinfo also an EAI_ code, which is negative. INJECT_NO_ERROR stands in a list
+ * where the error makes no difference. */
 enum { INJECT_SHORT = INT_MAX, INJECT_NO_ERROR = INT_MAX - 1 };
 
 enum { INJECT_FOR_EVER = INT_MAX };
+
+/* A list of errors, up to a 0. */
+#define ERRORS(...)    \
+    (const int[])      \
+    {                  \
+        __VA_ARGS__, 0 \
+    }
 
 typedef struct inject_fault {
     int call;
@@ -67,7 +76,7 @@ typedef struct inject_fault {
     int count; /* and how many are */
 } inject_fault;
 
-/* Counts from 0 again. NULL: nothing fails, all is counted. */
+/* Counts from 0 again. With INJECT_NOTHING all is counted, and nothing fails. */
 void inject_arm(const inject_fault *fault);
 /* From now on nothing fails; the counts stay. */
 void inject_disarm(void);
@@ -78,7 +87,7 @@ int inject_fired(void);
 /* Pieces of memory that the library holds. */
 long inject_blocks(void);
 const char *inject_name(int call);
-/* "EMFILE", "EAI_AGAIN", "short" */
+/* "EMFILE", "EAI -3", "short" */
 const char *inject_error_name(int error);
 /* One line that says what is armed, for whoever has to find out. */
 void inject_tell(void);

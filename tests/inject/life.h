@@ -51,8 +51,9 @@ typedef struct life {
 int life_live(const life *life);
 
 /* Lives it with the fault at the first occurrences of the call, one in the middle and the last one,
- * for each of these spans (1 << LIFE_...), those that last at the first and in the middle only; says
- * how often it has hit, which must not be never. A fault that lasts hits `most` times, if given. */
+ * for each of these spans (1 << LIFE_...); those that last, at the first and in the middle only.
+ * Says how often it has hit, which must not be never. A fault that lasts hits `most` times, if that
+ * is given. */
 void life_sweep(const life *life, unsigned spans, int most);
 
 /* Counts the calls of a life in which nothing fails: how often this one is made. */

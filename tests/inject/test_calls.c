@@ -24,12 +24,6 @@ typedef struct row {
     int code; /* what open and listen say to it; 0: the error itself */
 } row;
 
-#define ERRORS(...)    \
-    (const int[])      \
-    {                  \
-        __VA_ARGS__, 0 \
-    }
-
 static void sweep(life l, const row *rows, size_t count)
 {
     life_count(&l, 0);

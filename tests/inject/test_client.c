@@ -24,12 +24,6 @@ typedef struct row {
     int code;          /* what a request that was not sent ends with; 0: the error itself */
 } row;
 
-#define ERRORS(...)    \
-    (const int[])      \
-    {                  \
-        __VA_ARGS__, 0 \
-    }
-
 static peer peers[3];
 static int answerable[3]; /* requests that may have been sent to each */
 

@@ -23,12 +23,6 @@ typedef struct row {
     int most;       /* how often it hits where it lasts; 0: always */
 } row;
 
-#define ERRORS(...)    \
-    (const int[])      \
-    {                  \
-        __VA_ARGS__, 0 \
-    }
-
 static const int nothing[] = {INJECT_NO_ERROR, 0};
 
 /* Those that the library takes as no answer (it asks again at once) hit a few times, for a kernel
