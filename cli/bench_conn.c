@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { SCRATCH = 64 * 1024, ANSWER_MAX = 1 << 30 };
+enum { SCRATCH = 64 * 1024, ANSWER_MAX = 1 << 30, SEND_MAX = 1 << 20 };
 
 /* ---- What is sent --------------------------------------------------------------------------- */
 
@@ -18,7 +18,7 @@ int bench_wire_init(bench_wire *wire)
 {
     const bench_plan *plan = wire->plan;
     const gate_codec *codec = plan->codec;
-    size_t len = strlen(plan->message);
+    size_t len = strlen(plan->message), copies = plan->pipeline;
     gate_wrap wrap = {0};
     int rc = 0;
 
@@ -30,11 +30,14 @@ int bench_wire_init(bench_wire *wire)
     if (rc < 0)
         return rc;
     wire->frame_len = wrap.head_len + len + wrap.tail_len;
-    wire->requests = malloc(wire->frame_len * ((size_t)plan->pipeline + 1) + 1);
+    if (copies > SEND_MAX / wire->frame_len)
+        copies = SEND_MAX / wire->frame_len + 1;
+    wire->requests_len = wire->frame_len * (copies + 1);
+    wire->requests = malloc(wire->requests_len);
     wire->scratch = malloc(SCRATCH);
     if (wire->requests == NULL || wire->scratch == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i <= plan->pipeline; i++) {
+    for (size_t i = 0; i <= copies; i++) {
         uint8_t *frame = wire->requests + i * wire->frame_len;
 
         memcpy(frame, wrap.head, wrap.head_len);
@@ -136,7 +139,9 @@ void bench_conn_ask(bench_wire *wire, bench_conn *conn, uint64_t begun_ns)
 int bench_conn_flush(bench_wire *wire, bench_conn *conn)
 {
     while (conn->unsent > 0) {
-        ssize_t sent = send(conn->fd, wire->requests + conn->at, conn->unsent, MSG_NOSIGNAL);
+        size_t there = wire->requests_len - conn->at;
+        size_t len = conn->unsent < there ? (size_t)conn->unsent : there;
+        ssize_t sent = send(conn->fd, wire->requests + conn->at, len, MSG_NOSIGNAL);
 
         if (sent < 0 && errno == EAGAIN)
             return watch(wire, conn, EPOLLIN | EPOLLOUT);

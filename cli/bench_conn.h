@@ -41,7 +41,8 @@ typedef struct bench_wire {
     int ends_input;    /* our end of input ends the request */
     uint32_t opened;   /* so far; spreads the source addresses */
     uint64_t now_ns;   /* of the event that is worked on */
-    uint8_t *requests; /* copies of the message in its frame, one more than the pipeline is long */
+    uint8_t *requests; /* copies of the message in its frame: what one send takes */
+    size_t requests_len;
     size_t frame_len;
     size_t expect_len;
     uint8_t *scratch;

@@ -118,7 +118,7 @@ int bench_fail_holds(const bench_fail *fail, const bench_result *result)
     else if (fail->what == 'r')
         value = bench_rate(result);
     else if (latency->count == 0)
-        return 0;
+        return 1; /* a time that nobody has seen is not a good one */
     else
         value = (double)(fail->what == 'm'   ? bench_hist_mean(latency)
                          : fail->what == 'l' ? latency->min

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench_conn.h"
+#include "bench_pace.h"
 #include "bench_watch.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -75,9 +76,7 @@ const char *bench_error_name(bench_error error)
 /* Open loop: the time that exchange k of this phase has by the rate. */
 static uint64_t due_at(const bench_load *load, uint64_t k)
 {
-    uint64_t rate = load->plan->rate;
-
-    return load->phase_ns + k / rate * SECOND + k % rate * SECOND / rate;
+    return load->phase_ns + bench_pace_at(load->plan->rate, k);
 }
 
 /* No further exchange belongs to this phase. */
@@ -362,13 +361,16 @@ static int go_on(bench_load *load)
     return load->failed != 0 || (load->phase == ENDING && load->inflight == 0);
 }
 
-/* Open loop, at the end of the patience: what should have begun by now never will. */
+/* Open loop, at the end of the patience: what should have begun will not do so any more. */
 static void count_not_begun(bench_load *load)
 {
-    while (!is_exhausted(load) && due_at(load, load->started) <= load->wire.now_ns) {
-        load->started++;
-        load->result->errors[BENCH_NOT_BEGUN]++;
-    }
+    uint64_t due = bench_pace_before(load->plan->rate, load->end_ns - load->phase_ns);
+
+    if (load->plan->exchanges > 0 && due > load->plan->exchanges)
+        due = load->plan->exchanges;
+    if (due > load->started)
+        load->result->errors[BENCH_NOT_BEGUN] += due - load->started;
+    load->started = due;
 }
 
 /* Ends what takes too long, and lets those that rest try again. */

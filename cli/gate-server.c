@@ -14,6 +14,8 @@
 #include "json.h"
 #include "listen.h"
 #include "report.h"
+#include "sandbox.h"
+#include "user.h"
 
 typedef struct settings {
     args_common common;
@@ -23,6 +25,7 @@ typedef struct settings {
     const char *reject;
     const char *framing;
     const char *io;
+    const char *user;
     uint64_t request_max;
     uint64_t buffers_max;
     uint32_t backlog;
@@ -35,6 +38,7 @@ typedef struct settings {
     uint32_t peer_connections_max;
     int defer_accept;
     int once;
+    int sandbox;
 } settings;
 
 #define PLACE(member) .offset = offsetof(settings, member)
@@ -80,6 +84,11 @@ static const args_option options[] = {
      .max = INT64_MAX, .help = "bytes that all connections may hold (default no limit)"},
     {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
      .help = "how to ask the kernel (default auto)"},
+    {.group = "Rights", .name = "user", .value = "NAME[:GROUP]", .kind = ARGS_TEXT, PLACE(user),
+     .help = "become this user once it listens; only root can"},
+    {.name = "sandbox", .kind = ARGS_FLAG, PLACE(sandbox),
+     .help = "once it listens, give up all that serving does not take:\n"
+             "files, new sockets, programs, rights of root"},
     ARGS_COMMON(settings),
     {.kind = ARGS_END},
 };
@@ -122,6 +131,7 @@ static const args_program program = {
 typedef struct doorkeeper {
     const settings *set;
     gate_server *server;
+    user_ids user;
     size_t welcome_len;
     size_t reject_len;
     size_t accept_len[ARGS_LIST_MAX];
@@ -281,6 +291,8 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
     report_error("cannot start: %s", report_reason(result));
     if (result == -ENOSYS)
         report_hint("there is no %s here: --io auto takes what there is", set->io);
+    else if (result == -EINVAL) /* the options are checked by now */
+        report_hint("GATE_IO in the environment must be auto, io_uring or epoll");
     return report_exit_code(result);
 }
 
@@ -294,10 +306,29 @@ static void say_listening(const listeners *all, const gate_server *server)
     }
 }
 
+/* Between listening and serving: the sockets and rings are there, the threads are not yet. */
+static int give_up_rights(const doorkeeper *door, const listeners *all)
+{
+    sandbox_needs needs = {.threads = door->set->workers > 1};
+    int result = door->set->user != NULL ? user_become(&door->user) : 0;
+
+    if (result != 0 || !door->set->sandbox)
+        return result;
+    for (size_t i = 0; i < all->count; i++) {
+        const char *path = all->addr[i].host + strlen("unix:");
+
+        if (all->addr[i].kind == GATE_ADDR_UNIX && *path != '@')
+            needs.file[needs.file_count++] = path;
+    }
+    return sandbox_enter(&needs);
+}
+
 static int serve(doorkeeper *door, const listeners *all)
 {
     int result = listeners_open(all, door->server, (int)door->set->backlog);
 
+    if (result == 0)
+        result = give_up_rights(door, all);
     if (result != 0)
         return result;
     catch_signals(door->server);
@@ -362,6 +393,8 @@ static int run(doorkeeper *door, listeners *all, gate_codec *codec)
 
     if (result == 0)
         result = read_framing(door->set, codec);
+    if (result == 0 && door->set->user != NULL)
+        result = user_parse(&door->user, door->set->user);
     if (result == 0)
         result = open_server(door, codec);
     if (result == 0)

@@ -3,7 +3,7 @@
 # it. (CMake's own module would leave its entries in the cache of a project that we are part of.)
 set(GATE_HAVE_URING OFF)
 set(gate_uring_libs "")
-find_program(GATE_PKG_CONFIG NAMES pkg-config pkgconf DOC "Finds liburing")
+find_program(GATE_PKG_CONFIG NAMES pkg-config pkgconf DOC "Finds liburing and libseccomp")
 mark_as_advanced(GATE_PKG_CONFIG)
 
 function(ask_pkg_config variable)

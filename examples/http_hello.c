@@ -103,13 +103,15 @@ static int read_target(request *r, slice target)
             return 400;
     }
     if (target.len > 7 && !strncasecmp(target.bytes, "http://", 7)) {
-        slice rest = {target.bytes + 7, target.len - 7}, host = take(&rest, '/');
-        if (!host.len || memchr(host.bytes, '?', host.len))
+        size_t host = 7;
+        while (host < target.len && target.bytes[host] != '/' && target.bytes[host] != '?')
+            host++;
+        if (host == 7)
             return 400;
-        target.bytes = host.bytes + host.len;
-        target.len -= 7 + host.len;
-        if (!target.len)
-            target = (slice){"/", 1};
+        target.bytes += host;
+        target.len -= host;
+        if (!target.len || *target.bytes == '?')
+            target = (slice){"/", 1}; /* the query changes nothing */
     }
     r->path = take(&target, '?');
     return r->path.len && *r->path.bytes == '/' ? 0 : 400;

@@ -72,7 +72,7 @@ static size_t put_bulk(char *to, slice text)
 
 typedef struct command {
     size_t total;      /* whole: bytes of the input that it takes */
-    size_t least;      /* more: it takes at least so many */
+    size_t least;      /* more: with fewer there is nothing new to find */
     const char *error; /* broken: why */
     size_t count;
     slice args[ARGS_MAX];
@@ -119,8 +119,8 @@ static int read_arg(command *c, const char *in, size_t len, size_t *at, size_t b
     int rc = read_length(in, len, &i, &n);
     if (rc != WHOLE)
         return rc == MORE ? MORE : broken(c, "invalid bulk length");
-    c->least = i + n + 2 + behind * ARG_MIN;
-    if (c->least > FRAME_MAX)
+    c->least = i + n + 1;
+    if (i + n + 2 + behind * ARG_MIN > FRAME_MAX)
         return broken(c, "invalid bulk length");
     if ((len > i + n && in[i + n] != '\r') || (len > i + n + 1 && in[i + n + 1] != '\n'))
         return broken(c, "expected CRLF behind a bulk string");

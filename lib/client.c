@@ -174,11 +174,9 @@ static int connect_name(gate_client *client)
 static int connect_client(gate_client *client)
 {
     client->kept = 0;
-    gate__sockaddr addr;
-    int rc = gate__addr_numeric(&addr, client->host, client->port);
-    if (rc < 0)
-        return rc;
-    return rc ? connect_name(client) : connect_any(client, &addr, 1);
+    gate__sockaddr addr; /* or a name: init_client has refused what is neither */
+    return gate__addr_numeric(&addr, client->host, client->port) ? connect_name(client)
+                                                                 : connect_any(client, &addr, 1);
 }
 
 /* ---- Sending ---- */

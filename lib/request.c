@@ -238,7 +238,7 @@ __attribute__((noinline)) static int answer_borrowed(gate__slot *slot, const ans
     gate__chunk *list;
     int rc = build(slot->requests->pool, a, &list);
     if (!rc)
-        gate__conn_answer_chunks(slot->conn, list, a->last);
+        gate__conn_answer_chunks(slot->conn, list);
     return rc;
 }
 
@@ -488,5 +488,5 @@ int gate_request_peer(gate_request *req, char *text, size_t room)
 
 gate_server *gate_request_server(gate_request *req)
 {
-    return req && state_of(req) != FREE ? slot_of(req)->requests->server : NULL;
+    return req ? slot_of(req)->requests->server : NULL;
 }

@@ -116,7 +116,7 @@ GATE_API int gate_defer(gate_request *req);
  * request any more. -errno of getpeername(2). */
 GATE_API int gate_request_peer(gate_request *req, char *text, size_t room);
 
-/* The server that received the request; NULL for a request that is over. Handler's thread. */
+/* The server that received the request, also after its answer. Handler's thread. */
 GATE_API gate_server *gate_request_server(gate_request *req);
 
 /* ---- Codecs: where a request ends ---------------------------------------------------------- */

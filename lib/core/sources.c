@@ -70,7 +70,7 @@ void gate__sources_remove(gate__sources *sources, uint64_t key)
     if (!key)
         return;
     gate__source *source = find(sources, key);
-    if (!source->key || --source->count)
+    if (--source->count)
         return;
     sources->used--;
     fill_gap(sources, (size_t)(source - sources->table));

@@ -54,7 +54,7 @@ static struct timeval timeval_of(uint64_t ns)
 /* Where it fails, a call that may block would do so beyond the deadline. */
 static int set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
 {
-    struct timeval left = left_ns == FOREVER ? (struct timeval){0} : timeval_of(left_ns);
+    struct timeval left = timeval_of(left_ns);
 
     if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left))
         return -errno;
@@ -78,14 +78,6 @@ static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
 
 /* ---- The calls: a result, or -EAGAIN when the time was up, or -EINTR ------------------------ */
 
-static int close_sock(gate_sock *sock)
-{
-    int fd = sock->fd;
-
-    sock->fd = -1;
-    return close(fd) && errno != EINTR ? -errno : 0;
-}
-
 /* Opens the socket at the first try. A connect that was cut short by the clock or a signal goes on
  * with the next call. */
 static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
@@ -96,9 +88,10 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
     if (left_ns == 0)
         return -EAGAIN;
     if (sock->fd < 0) {
-        sock->fd = gate__sock_open(self->addr.u.any.sa_family, 0);
-        if (sock->fd < 0)
-            return sock->fd;
+        int fd = gate__sock_open(self->addr.u.any.sa_family, 0);
+        if (fd < 0)
+            return fd;
+        sock->fd = fd;
         self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
         self->sent = 0;
     }
@@ -110,14 +103,14 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
         return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
     if (errno == EINPROGRESS || errno == EALREADY)
         return -EAGAIN;
-    return errno == EAGAIN || errno == EINTR ? -errno : gate__sock_connect_code(&self->addr, errno);
+    return gate__sock_connect_code(&self->addr, errno);
 }
 
 /* Nagle's delay cannot meet a connection's first segment, so a single small request need not pay
  * for the call that switches it off. */
 static void spare_delay(gate__io_blocking *self, const gate_sock *sock)
 {
-    if (self->sent == 1 || (self->sent == 0 && sock->out.len > SEGMENT_MIN))
+    if (self->sent == 1 || sock->out.len > SEGMENT_MIN)
         gate__sock_nodelay(sock->fd, self->addr.u.any.sa_family);
     self->sent = self->sent == 0 && sock->out.len <= SEGMENT_MIN ? 1 : 2;
 }
@@ -199,7 +192,7 @@ static void complete(gate__io_blocking *self, gate_op *op, int result, unsigned 
 static void end_connect(gate__io_blocking *self, gate_sock *sock, int result)
 {
     if (result < 0 && sock->fd >= 0)
-        close_sock(sock);
+        gate__sock_close(&sock->fd);
     complete(self, &sock->out, result, 0);
 }
 
@@ -208,7 +201,7 @@ static void end_send(gate__io_blocking *self, gate_sock *sock, int result)
     unsigned flags = 0;
 
     if (result >= 0 && (size_t)result == sock->out.len && (sock->out.flags & GATE_IO_LAST)) {
-        close_sock(sock);
+        gate__sock_close(&sock->fd);
         flags = GATE_IO_CLOSED;
     }
     complete(self, &sock->out, result, flags);
@@ -248,7 +241,8 @@ static int try_out(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
     case GATE_OP_SHUTDOWN:
         return shutdown(sock->fd, SHUT_WR) ? -errno : 0;
     default: /* GATE_OP_CLOSE */
-        return close_sock(sock);
+        gate__sock_close(&sock->fd);
+        return 0;
     }
 }
 

@@ -104,16 +104,12 @@ static void unwatch(struct gate__epoll *self, gate_sock *sock)
 }
 
 /* Closing ends the registration, unless a child has the descriptor too. */
-static int close_sock(struct gate__epoll *self, gate_sock *sock)
+static void close_sock(struct gate__epoll *self, gate_sock *sock)
 {
-    int fd = sock->fd;
-
     if (sock->state & SOCK_WATCH_IN)
-        self->table[fd] = NULL;
+        self->table[sock->fd] = NULL;
     sock->state = 0;
-    sock->fd = -1;
-    /* Linux has freed the descriptor even where it says EINTR. */
-    return close(fd) && errno != EINTR ? -errno : 0;
+    gate__sock_close(&sock->fd);
 }
 
 /* ---- Accept -------------------------------------------------------------------------------- */
@@ -146,8 +142,7 @@ static int accept_quota(const struct gate__epoll *self, const gate_sock *sock)
 {
     int alone = self->event_count == 1 && (sock->state & SOCK_WATCH_IN);
 
-    return alone && !(sock->in.flags & GATE_IO_NOWAIT) && sock->in.aux < ACCEPT_SINGLY ? 1
-                                                                                       : ACCEPT_MAX;
+    return alone && sock->in.aux < ACCEPT_SINGLY ? 1 : ACCEPT_MAX;
 }
 
 /* The queue is empty. */
@@ -263,7 +258,7 @@ static void try_connect(struct gate__epoll *self, gate_sock *sock)
 {
     int rc = (int)sock->out.aux;
 
-    if (rc == 0 && !(sock->state & SOCK_OUT_BLOCKED))
+    if (rc == 0)
         rc = gate__sock_finish_connect(sock->fd);
     else if (rc == -EINPROGRESS) {
         sock->out.aux = 0;
@@ -310,7 +305,8 @@ void gate__epoll_try(struct gate__epoll *self, gate_op *op)
         complete(self, op, shutdown(sock_of_out(op)->fd, SHUT_WR) ? -errno : 0, 0);
         break;
     case GATE_OP_CLOSE:
-        complete(self, op, close_sock(self, sock_of_out(op)), 0);
+        close_sock(self, sock_of_out(op));
+        complete(self, op, 0, 0);
         break;
     default: /* GATE_OP_RESOLVE */
         complete(self, op, (int)op->aux, 0);

@@ -244,7 +244,7 @@ void gate__uring_unwatch_wake(struct gate__uring *self)
     struct io_uring_sqe *sqe = gate__uring_sqe(self);
     struct __kernel_timespec timeout;
 
-    if (!sqe || self->wake_due)
+    if (!sqe)
         return;
     io_uring_prep_cancel64(sqe, GATE__URING_WAKE, 0);
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;

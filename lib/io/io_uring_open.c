@@ -66,6 +66,8 @@ static void free_loop(gate_io *io)
     struct gate__uring *self = self_of(io);
 
     close_ring(self);
+    while (self->kept_count > 0)
+        close(self->kept[--self->kept_count].fd);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
     free(self->buffer_ring);
@@ -116,7 +118,7 @@ static int set_up(struct gate__uring *self)
     /* Entries are used in their order. */
     for (unsigned i = 0; self->ring.sq.array && i < params.sq_entries; i++)
         self->ring.sq.array[i] = i;
-    return params.features & IORING_FEAT_NODROP ? 0 : -ENOSYS;
+    return 0;
 }
 
 struct maker {
@@ -175,9 +177,9 @@ static int make_buffers(struct gate__uring *self)
     return 0;
 }
 
-/* From now on the ring does what we use, whatever somebody else might ask of it. A kernel that
- * cannot have that serves as well. */
-static void restrict_ring(struct gate__uring *self)
+/* From now on the ring does what we use, whatever somebody else might ask of it: a process that has
+ * given up opening files cannot do it through the ring either. */
+static int restrict_ring(struct gate__uring *self)
 {
     static const uint8_t ops[] = {IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND,
                                   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
@@ -191,7 +193,8 @@ static void restrict_ring(struct gate__uring *self)
     for (unsigned i = 0; i < OPS; i++)
         allowed[2 + i] =
             (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = ops[i]};
-    io_uring_register((unsigned)self->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, OPS + 2);
+    return io_uring_register((unsigned)self->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
+                             OPS + 2);
 }
 
 static int make_all(struct gate__uring *self)
@@ -207,9 +210,7 @@ static int make_all(struct gate__uring *self)
     if (self->wake_fd < 0)
         return -errno;
     rc = make_buffers(self);
-    if (rc == 0)
-        restrict_ring(self);
-    return rc;
+    return rc == 0 ? restrict_ring(self) : rc;
 }
 
 int gate__io_uring_open_sized(gate_io **io, const gate__uring_sizes *sizes)

@@ -99,7 +99,7 @@ static void leave_ring(struct gate__uring *self, gate_op *op)
 /* A result is an int, and so may be what one call takes. */
 static unsigned send_len(const gate_op *op)
 {
-    return op->len < INT_MAX ? (unsigned)op->len : INT_MAX;
+    return (unsigned)(op->len < INT_MAX ? op->len : INT_MAX);
 }
 
 static void prepare_recv(struct io_uring_sqe *sqe, gate_op *op)
@@ -263,9 +263,13 @@ static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring
 {
     if (!(cqe->flags & IORING_CQE_F_MORE))
         leave_ring(self, op);
-    if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0)
+    if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0) {
         lend(self, op, cqe);
-    else if (!is_passing(cqe->res))
+        return;
+    }
+    if (cqe->flags & IORING_CQE_F_BUFFER) /* was taken for nothing */
+        gate__uring_give_back(self, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    if (!is_passing(cqe->res))
         complete(self, op, cqe->res, 0);
     else if (op->state & OP_CANCELLED)
         complete(self, op, -ECANCELED, 0);
@@ -345,10 +349,8 @@ static void end_connect(struct gate__uring *self, gate_op *op, int result)
 {
     gate_sock *sock = sock_of_out(op);
 
-    if (result < 0 && sock->fd >= 0) {
-        close(sock->fd);
-        sock->fd = -1;
-    }
+    if (result < 0 && sock->fd >= 0)
+        gate__sock_close(&sock->fd);
     complete(self, op, result, 0);
 }
 
@@ -383,16 +385,14 @@ void gate__uring_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
 void gate__uring_close(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
     struct gate__uring *self = self_of(io);
-    int fd, rc;
+    int fd;
 
     assert(!gate__op_busy(&sock->in));
     gate__uring_begin(&sock->out, GATE_OP_CLOSE, 0, done);
     while (self->kept_count && (fd = take_kept(self, sock)) >= 0)
         close(fd);
-    /* Linux has freed the descriptor even where it says EINTR. */
-    rc = close(sock->fd) && errno != EINTR ? -errno : 0;
-    sock->fd = -1;
-    gate__uring_end(self, &sock->out, rc, 0);
+    gate__sock_close(&sock->fd);
+    gate__uring_end(self, &sock->out, 0, 0);
 }
 
 /* ---- Any op -------------------------------------------------------------------------------- */

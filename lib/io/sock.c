@@ -83,6 +83,17 @@ static int bind_to(int fd, const gate__sockaddr *addr)
     return bind(fd, &addr->u.any, addr->len) ? -errno : 0;
 }
 
+/* In one comparison, which the macro of the C library is not. */
+static int same_in6(const struct in6_addr *a, const struct in6_addr *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+static int is_any_in6(const gate__sockaddr *addr)
+{
+    return addr->u.any.sa_family == AF_INET6 && same_in6(&addr->u.in6.sin6_addr, &in6addr_any);
+}
+
 /* ---- TCP listeners ------------------------------------------------------------------------- */
 
 /* The first of several listeners on a port is bound without SO_REUSEPORT, so that it fails where
@@ -95,8 +106,7 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
     if (rc == 0) /* inherited on accept: urgent data would end a read before the queue does */
         rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY,
-                        !IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr));
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_any_in6(addr));
     if (rc == 0 && (flags & GATE_LISTEN_JOIN))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
@@ -112,8 +122,7 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
 
 static int has_path(const gate__sockaddr *addr)
 {
-    return addr->u.any.sa_family == AF_UNIX && addr->len > offsetof(struct sockaddr_un, sun_path) &&
-           addr->u.un.sun_path[0] != '\0';
+    return addr->u.any.sa_family == AF_UNIX && addr->u.un.sun_path[0] != '\0';
 }
 
 /* sun_path may be full to its last byte, without a NUL. */
@@ -207,8 +216,7 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags)
     int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
     int rc;
 
-    if (fd == -EAFNOSUPPORT && addr->u.any.sa_family == AF_INET6 &&
-        IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr)) {
+    if (fd == -EAFNOSUPPORT && is_any_in6(addr)) {
         use_any_ipv4(addr);
         fd = gate__sock_open(AF_INET, SOCK_NONBLOCK);
     }
@@ -252,10 +260,12 @@ int gate__sock_adopt(int fd, gate__sockaddr *addr)
 
     if (rc < 0)
         return rc;
+    /* It is a socket, so none of these fails. */
     status = fcntl(fd, F_GETFL);
-    if (status < 0 || fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-        return -errno;
+    fcntl(fd, F_SETFL, status | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (is_tcp(addr->u.any.sa_family))
+        set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* as bind_tcp */
     gate__sock_nodelay(fd, addr->u.any.sa_family);
     return 0;
 }
@@ -267,15 +277,11 @@ static in_port_t port_of(const gate__sockaddr *addr)
     return addr->u.any.sa_family == AF_INET ? addr->u.in4.sin_port : addr->u.in6.sin6_port;
 }
 
-static int same_tcp(const gate__sockaddr *a, const gate__sockaddr *b)
+static int same_host(const gate__sockaddr *a, const gate__sockaddr *b)
 {
-    if (a->u.any.sa_family != b->u.any.sa_family)
-        return 0;
-    if (port_of(a) != port_of(b))
-        return 0;
     if (a->u.any.sa_family == AF_INET)
         return a->u.in4.sin_addr.s_addr == b->u.in4.sin_addr.s_addr;
-    return IN6_ARE_ADDR_EQUAL(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr);
+    return same_in6(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr);
 }
 
 /* Only a socket whose own port is the one that it went for can have met itself, so one call does
@@ -287,7 +293,7 @@ int gate__sock_connected(int fd, const gate__sockaddr *addr)
     if (!is_tcp(addr->u.any.sa_family) || local_address(fd, &local) < 0 ||
         port_of(&local) != port_of(addr) || gate__sock_peer(fd, &peer) < 0)
         return 0;
-    return same_tcp(&local, &peer) ? GATE_ESELF : 0;
+    return same_host(&local, &peer) ? GATE_ESELF : 0;
 }
 
 /* EADDRNOTAVAIL means that no port is left, or that no local address can reach that one (IPv6
@@ -324,8 +330,7 @@ int gate__sock_finish_connect(int fd)
     int error = 0;
     int rc;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        return -errno;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error)
         return -error;
     rc = gate__sock_peer(fd, &peer);
@@ -350,6 +355,11 @@ int gate__sock_send_last(int *fd, const void *buf, size_t len)
 void gate__sock_finish(int *fd)
 {
     shutdown(*fd, SHUT_WR);
+    gate__sock_close(fd);
+}
+
+void gate__sock_close(int *fd)
+{
     close(*fd);
     *fd = -1;
 }

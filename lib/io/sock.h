@@ -46,6 +46,9 @@ int gate__sock_send_last(int *fd, const void *buf, size_t len);
  * sent before. */
 void gate__sock_finish(int *fd);
 
+/* Closes it; *fd is -1. Linux frees the descriptor whatever close(2) says. */
+void gate__sock_close(int *fd);
+
 /* Another CLOEXEC descriptor of the same socket, or -errno. */
 int gate__sock_dup(int fd);
 

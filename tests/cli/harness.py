@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SERVER = os.environ["GATE_SERVER"]
 CLIENT = os.environ["GATE_CLIENT"]
 BENCH = os.environ["GATE_BENCH"]
+SERVER_OPTIONS = os.environ.get("GATE_SERVER_OPTIONS", "").split()  # of each that a test starts
 WELCOME = b"welcome to server!"
 REJECT = b"please go out!"
 
@@ -183,7 +184,7 @@ class TestCase(unittest.TestCase):
 
     def server(self, *options, listen="127.0.0.1:0", **more):
         """gate-server with these options, on port 0 unless listen is None."""
-        argv = [SERVER] + (["-l", listen] if listen else []) + list(options)
+        argv = [SERVER] + SERVER_OPTIONS + (["-l", listen] if listen else []) + list(options)
         return self.keep(Process(argv, **more))
 
     def tutorial_server(self, seconds):

@@ -92,6 +92,14 @@ class ClosedLoopTest(BenchTest):
         self.assertEqual(seen, [b"ab\n" * 4] * 5)
         self.assertEqual((result["exchanges"], result["failed"]), (20, 0))
 
+    def test_large_messages_and_a_long_pipeline_take_little_memory(self):
+        message = "x" * 30000
+        server = self.server("--framing", "line", "--accept", message)
+        result = self.bench(server, "-c", "1", "-n", "200", "--framing", "line", "--pipeline",
+                            "65536", "--message", message, "--expect", "welcome to server!")
+        self.assertEqual((result["exchanges"], result["failed"]), (200, 0))
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 500 * 1024)
+
     def test_answers_that_arrive_in_pieces_are_put_together(self):
         def serve(connection):
             for _ in range(3):
@@ -274,6 +282,13 @@ class OpenLoopTest(BenchTest):
         self.assertGreater(result["errors"]["not_begun"], 0)
         self.assertGreater(result["errors"]["timeout"], 0)
 
+    def test_rate_beyond_reach_is_counted_too(self):
+        server = self.server("--framing", "line", "--backlog", "128")
+        result = self.bench(server, "-c", "2", "--framing", "line", "--rate", "1000000000", "-d",
+                            "1s", "--timeout", "100ms")
+        self.assertEqual(result["exchanges"] + result["failed"], 1000000000)
+        self.assertLess(result["cpu_ns"], 4000000000)
+
     def test_one_shot_and_pipelined_loads_have_a_rate_too(self):
         server = self.server("--backlog", "128")
         self.assertEqual(self.bench(server, "--rate", "1000", "-n", "200", "-c", "4")["exchanges"],
@@ -299,6 +314,10 @@ class ConditionTest(BenchTest):
     def test_failures_can_be_a_condition(self):
         self.bench(self.server("--backlog", "128"), "-c", "1", "-n", "5", "--expect", "x",
                    "--fail-if", "errors>4", code=1)
+
+    def test_time_condition_holds_where_nothing_was_answered(self):
+        self.bench(self.server("--backlog", "128"), "-c", "1", "-n", "5", "--expect", "x",
+                   "--fail-if", "p99>1m", code=1)
 
     def test_conditions_are_checked_before_the_run(self):
         for text in ("", "p99", "p>5ms", "p101>5ms", "p99=5ms", "p99>5", "p99>5parsec", "q99>5ms",

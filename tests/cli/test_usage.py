@@ -157,6 +157,11 @@ class UsageTest(TestCase):
             done = self.client("--max-reply", value, "127.0.0.1:%d" % port)
             self.assertEqual(done.returncode, 6 if value == "1" else 0, value)
 
+    def test_unknown_backend_in_the_environment_has_a_hint(self):
+        done = self.fail_server("-l", "127.0.0.1:0", env={**os.environ, "GATE_IO": "kqueue"})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"GATE_IO", done.stderr)
+
     def test_never_is_a_time_of_the_server(self):
         for option in ("--timeout", "--idle-timeout", "--write-timeout", "--drain-timeout"):
             self.assertEqual(self.ask(self.server(option, "never"), b"1"), b"welcome to server!")

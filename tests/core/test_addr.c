@@ -353,6 +353,7 @@ static void test_parse_says_what_is_wrong_and_what_to_write(void **state)
         {"systemd:a:b", "write systemd:NAME"},
         {"systemd:a b", "write systemd:NAME"},
         {"systemd:a\x80", "write systemd:NAME"},
+        {"systemd:a\x7f", "write systemd:NAME"},
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         expect_refused(refused[i].text, -EINVAL, refused[i].hint);

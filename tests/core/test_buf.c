@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include "core/buf.h"
@@ -177,6 +178,19 @@ static void test_the_pool_keeps_only_so_many(void **state)
     assert_null(pool.spare);
 }
 
+/* As of a caller who took an error for a length. */
+static void test_a_body_of_a_length_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    gate__outbuf out = {0};
+    gate__chunk_pool pool = {0};
+    const gate_wrap wrap = {.tail_len = 1};
+    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX, 0), -ENOMEM);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX - 1, 0), -ENOMEM);
+    assert_null(out.head);
+    assert_int_equal(out.bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_small_replies_share_a_chunk_and_large_ones_have_their_own),
         cmocka_unit_test(test_borrowed_bytes_are_given_back_once_when_they_are_sent),
         cmocka_unit_test(test_the_pool_keeps_only_so_many),
+        cmocka_unit_test(test_a_body_of_a_length_that_cannot_be_is_refused),
     };
     seed_start();
     return cmocka_run_group_tests_name("buf", tests, NULL, NULL);

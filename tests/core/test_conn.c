@@ -5,6 +5,8 @@
 
 #include "rig.h"
 
+#include <string.h>
+
 /* ---- Requests ---- */
 
 static void test_requests_of_one_read_are_answered_in_order(void **state)
@@ -190,6 +192,23 @@ static void test_unanswered_requests_stop_reading_until_one_is_answered(void **s
     assert_int_equal(r.left_gone, 4);
 }
 
+/* A backend that reads ahead may still have much of it. */
+static void test_input_that_comes_while_blocked_is_kept(void **state)
+{
+    (void)state;
+    static char lines[4096];
+    rig r;
+    rig_open(&r, NULL);
+    r.config.body_max = 10;
+    rig_input(&r, "d0\nd1\nd2\nd3\n");
+    memset(lines, '\n', sizeof lines);
+    for (int i = 0; i < 512; i++)
+        rig_bytes(&r, lines, sizeof lines);
+    assert_int_equal(r.conn.phase, GATE__OPEN);
+    assert_int_equal(r.conn.in.len, 512 * sizeof lines);
+    rig_close(&r);
+}
+
 static void test_a_whole_request_is_delivered_where_it_was_read(void **state)
 {
     (void)state;
@@ -216,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_unsent_output_stops_reading_until_it_is_sent),
         cmocka_unit_test(test_answers_that_wait_their_turn_count_as_unsent),
         cmocka_unit_test(test_unanswered_requests_stop_reading_until_one_is_answered),
+        cmocka_unit_test(test_input_that_comes_while_blocked_is_kept),
     };
     return cmocka_run_group_tests_name("conn", tests, NULL, NULL);
 }

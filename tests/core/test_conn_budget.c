@@ -122,6 +122,20 @@ static void test_where_it_gets_tight_who_does_not_read_is_not_read(void **state)
     close_two(&a, &b);
 }
 
+static void test_where_it_gets_tight_a_smaller_limit_of_ones_own_still_holds(void **state)
+{
+    (void)state;
+    rig a, b;
+    open_two(&a, &b, PART - 1, SIZE_MAX);
+    a.config.output_max = 4;
+    rig_input(&b, "part");
+    rig_input(&a, "1\n34\nlast\n");
+    rig_assert_seen(&a, " 1 34");
+    rig_flush(&a);
+    rig_assert_seen(&a, " 1 34 last");
+    close_two(&a, &b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +145,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),
+        cmocka_unit_test(test_where_it_gets_tight_a_smaller_limit_of_ones_own_still_holds),
     };
     return cmocka_run_group_tests_name("conn_budget", tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 
 #include "rig.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* ---- The end of input ---- */
@@ -197,6 +198,57 @@ static void test_the_end_may_complete_the_last_of_several_requests(void **state)
     rig_close(&r);
 }
 
+/* Nothing before the end, then byte by byte. */
+static int decode_ones(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,
+                       int eof, gate_frame *frame)
+{
+    (void)codec, (void)input, (void)len, (void)body_max;
+    frame->total = frame->body_len = 1;
+    return eof;
+}
+
+static void test_requests_that_the_end_completes_wait_for_answers_too(void **state)
+{
+    (void)state;
+    const gate_codec codec = {
+        .size = sizeof codec, .flags = GATE_CODEC_UNTIL_EOF, .decode = decode_ones};
+    rig r;
+    rig_open(&r, &codec);
+    r.config.inflight_max = 1;
+    rig_input(&r, "dab");
+    rig_eof(&r);
+    rig_assert_seen(&r, " d");
+    rig_answer(&r, 0, "D", 0);
+    rig_assert_seen(&r, " d a b");
+    rig_flush(&r);
+    rig_assert_sent(&r, "Dab");
+    rig_assert_closed(&r, GATE_CLOSE_PEER);
+    rig_close(&r);
+}
+
+static void test_an_answer_that_there_is_no_room_for_ends_nothing(void **state)
+{
+    (void)state;
+    const gate_wrap wrap = {0};
+    rig r;
+    rig_open(&r, NULL);
+    assert_int_equal(gate__conn_answer(&r.conn, &wrap, "", SIZE_MAX, GATE_CLOSE_REJECTED), -ENOMEM);
+    assert_int_equal(r.conn.phase, GATE__OPEN);
+    rig_close(&r);
+}
+
+static void test_time_does_nothing_to_a_closed_connection(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    gate__conn_stop(&r.conn, r.now + S, 1, r.now);
+    gate__conn_abort(&r.conn, GATE_CLOSE_RESET);
+    rig_pass(&r, 100 * S);
+    rig_assert_closed(&r, GATE_CLOSE_RESET);
+    rig_close(&r);
+}
+
 static void test_a_bad_frame_does_not_take_earlier_answers_along(void **state)
 {
     (void)state;
@@ -346,6 +398,9 @@ int main(void)
         cmocka_unit_test(test_a_codec_that_returns_nonsense_is_refused),
         cmocka_unit_test(test_a_codec_that_returns_nonsense_at_the_end_is_refused),
         cmocka_unit_test(test_the_end_may_complete_the_last_of_several_requests),
+        cmocka_unit_test(test_requests_that_the_end_completes_wait_for_answers_too),
+        cmocka_unit_test(test_an_answer_that_there_is_no_room_for_ends_nothing),
+        cmocka_unit_test(test_time_does_nothing_to_a_closed_connection),
         cmocka_unit_test(test_a_bad_frame_does_not_take_earlier_answers_along),
         cmocka_unit_test(test_the_last_exchange_ends_the_connection),
         cmocka_unit_test(test_a_rejected_last_exchange_is_a_rejection),

@@ -130,6 +130,7 @@ class Answers(Server):
                 (b"GET http://localhost/ HTTP/1.1", HOST, 200),
                 (b"GET HTTP://localhost HTTP/1.1", HOST, 200),
                 (b"GET http://localhost/x HTTP/1.1", HOST, 404),
+                (b"GET http://localhost?a=/b HTTP/1.1", HOST, 200),
                 (b"\r\nGET / HTTP/1.1", HOST, 200),
                 (b"GET / HTTP/1.1", b"hOST:\tlocalhost \t\r\nX:\r\nY: \xe9\r\n", 200),
                 (b"GET / HTTP/1.1", HOST + b"Content-Length: 0\r\n", 200)):

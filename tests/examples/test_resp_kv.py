@@ -220,6 +220,7 @@ class Protocol(Server):
         (b"*1\r\n$4\r\nPINGS\r\n", "expected CRLF"),
         (b"*1\r\n$4\r\nPING\rx", "expected CRLF"),
         (b"*1\r\n$4\r\nPINGx\n", "expected CRLF"),
+        (b"*2\r\n$4\r\nECO\r\n$0\r\n\r\n", "expected CRLF"),
         (b"a " * 1025 + b"\n", "too many arguments"),
         (b"x" * 65536, "too big inline request"),
     )
@@ -261,6 +262,17 @@ class Protocol(Server):
         stream = command("SET", "k", "v") + b"GET k\r\n" + command("MGET", "k", "k") + b"*1\r\n+"
         self.assertEqual(self.replies([stream[i:i + 1] for i in range(len(stream))]),
                          [b"OK", b"v", [b"v", b"v"], "ERR Protocol error: expected '$'"])
+
+    def test_error_does_not_wait_for_bytes_behind_it(self):
+        """The answer to PING says that the server has looked at the bytes behind it."""
+        stream = b"*2\r\n$4\r\nECO\r\n$0\r\n\r\n"
+        for cut in range(1, 13):
+            with Client(self.server) as client:
+                client.send(command("PING") + stream[:cut])
+                self.assertEqual(client.read(), b"PONG")
+                client.send(stream[cut:])
+                client.sock.shutdown(1)
+                self.fails(client.read(), "ERR Protocol error: expected CRLF")
 
 
 class Bounds(Server):

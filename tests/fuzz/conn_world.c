@@ -138,8 +138,8 @@ static void reply(world *w, size_t number)
         slot->pending.answered = 1;
         slot->pending.last = (uint8_t)a.last;
         gate__conn_hold(&w->conn, &slot->pending);
-    } else if (a.borrowed && a.len) {
-        gate__conn_answer_chunks(&w->conn, build_chunks(w, &a), a.last);
+    } else if (a.borrowed && a.len && !a.last) {
+        gate__conn_answer_chunks(&w->conn, build_chunks(w, &a));
     } else {
         CHECK(gate__conn_answer(&w->conn, &a.wrap, a.body, a.len, a.last) == 0);
         free(a.body);
@@ -361,6 +361,14 @@ static uint32_t draw_exchanges(world *w)
     return w->config.codec->flags & GATE_CODEC_ONE_SHOT ? 1 : draw < 192 ? 0 : draw % 4u;
 }
 
+static const gate_codec *draw_codec(world *w)
+{
+    if (!w->script->left || *w->script->at % 16 != 15)
+        return fuzz_codec(w->script, &w->own);
+    w->own = fuzz_own_codec(fuzz_byte(w->script) & 16 ? GATE_CODEC_UNTIL_EOF : 0);
+    return &w->own;
+}
+
 void world_open(world *w, fuzz_input *script)
 {
     memset(w, 0, sizeof(*w));
@@ -377,7 +385,7 @@ void world_open(world *w, fuzz_input *script)
         .deliver = deliver,
         .clock = read_clock,
         .leave = leave,
-        .codec = fuzz_codec(script, &w->own),
+        .codec = draw_codec(w),
     };
     w->config.body_max = 1 + fuzz_byte(script) % 200u;
     w->config.output_max = 1 + (size_t)fuzz_byte(script) * 64;

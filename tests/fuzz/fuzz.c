@@ -89,3 +89,35 @@ const gate_codec *fuzz_codec(fuzz_input *in, gate_codec *own)
         return make_delimiter(in, own);
     }
 }
+
+static int decode_own(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,
+                      int eof, gate_frame *frame)
+{
+    (void)body_max;
+    if ((codec->flags & GATE_CODEC_UNTIL_EOF) && !eof)
+        return 0;
+    frame->total = frame->body_len = 1;
+    switch (input[0]) {
+    case 'B': /* a body that ends behind its frame */
+        frame->body = 1;
+        return 1;
+    case 'E': /* a code that means nothing here */
+        return -77;
+    case 'L': /* longer than what is there */
+        frame->total = len + 1;
+        return 1;
+    case 'T': /* all that is there, whatever the limit */
+        frame->total = frame->body_len = len;
+        return 1;
+    case 'Z': /* nothing at all */
+        frame->total = frame->body_len = 0;
+        return 1;
+    default:
+        return 1;
+    }
+}
+
+gate_codec fuzz_own_codec(uint32_t flags)
+{
+    return (gate_codec){.size = sizeof(gate_codec), .flags = flags, .decode = decode_own};
+}

@@ -33,4 +33,8 @@ char *fuzz_text(const void *bytes, size_t len);
 /* The codec that the next bytes ask for; a delimiter or fixed one is made in *own. */
 const gate_codec *fuzz_codec(fuzz_input *in, gate_codec *own);
 
+/* A codec of somebody's own: a frame is a byte, with GATE_CODEC_UNTIL_EOF not before the end. But
+ * the letters B, E, L, T and Z are frames or codes that no honest codec gives. */
+gate_codec fuzz_own_codec(uint32_t flags);
+
 #endif

@@ -23,6 +23,7 @@ typedef struct play {
     world w;
     sending send;
     int is_over; /* the peer has ended its side */
+    int fin;     /* the end of our side is under way */
     int is_stopped;
 } play;
 
@@ -75,12 +76,16 @@ static void finish_send(play *p, uint8_t share)
     CHECK(!send->last || len < send->len || p->w.conn.phase == GATE__CLOSED);
 }
 
+/* Begins to end our side, or is done with that; in between the connection may be given up. */
 static void finish(play *p)
 {
-    if (!(gate__conn_wants(&p->w.conn) & GATE__WANT_FIN))
-        return;
-    gate__conn_fin(&p->w.conn, p->w.now);
-    CHECK(p->w.conn.phase == GATE__LINGERING);
+    if (p->fin) {
+        p->fin = 0;
+        gate__conn_fin(&p->w.conn, p->w.now);
+        CHECK(p->w.conn.phase >= GATE__LINGERING);
+    } else if (gate__conn_wants(&p->w.conn) & GATE__WANT_FIN) {
+        p->fin = 1;
+    }
 }
 
 static void expire(play *p)

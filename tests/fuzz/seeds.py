@@ -4,6 +4,7 @@ from pathlib import Path
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 RAW, LINE, VARINT, NETSTRING, EOF, U8, U16, U32, U16LE, U32LE, FIXED, DELIMITER = range(12)
+OWN, OWN_AT_END = 15, 31  # of conn and reply
 
 ADDRESSES = {
     "port": ":9001", "any": "*:9001", "ipv4": "127.0.0.1:9001", "ipv6": "[::1]:9001",
@@ -30,7 +31,7 @@ COMMAND_LINES = {
     "operands": ["a", "-o", "b", "--", "-v", "c"],
     "fractions": ["--delay", "0.0105", "--delay", "1.", "--delay", ".5", "--delay=0.000000001h"],
     "framings": ["raw", "line", "u16le", "fixed:8", "fixed:0", "delimiter:\r", "delimiter:"],
-    "too_many": ["-l", "x"] * 65,
+    "too_many": ["-lx"] * 65,
 }
 
 
@@ -69,7 +70,7 @@ def say(data):
 
 EXPIRE, NEXT = bytes([3, 0]), bytes([3, 6])
 SEND, SENT, HALF = bytes([7]), bytes([9, 255]), bytes([9, 64])
-END, FIN, STOP, RESET = bytes([0]), bytes([11]), bytes([1, 2]), bytes([194])
+END, FIN, STOP, RESET = bytes([0]), bytes([11, 11]), bytes([1, 2]), bytes([194])
 # What handlers draw: what they do, and for an answer its length and wrap.
 NOW, REJECT, DEFER, SLOW, LENT = (b"\x00\x03", b"\x00\xe3", b"\x03", b"\x30\x05", b"\x00\x0c")
 LARGE = b"\x00\x07"
@@ -95,7 +96,72 @@ SCRIPTS = {
     "until_eof": head(EOF) + say(b"abc") + say(b"def") + END + NOW + SEND + SENT,
     "truncated": head(U16) + say(b"\x00\x05ab") + END,
     "bad_frame": head(NETSTRING) + say(b"1:a,x") + NOW + SEND + SENT + FIN,
+    "own": head(OWN) + say(b"abL") + NOW + NOW + SEND + SENT,
+    "own_at_end": head(OWN_AT_END, inflight=1) + say(b"abc") + END + DEFER + SETTLE + NOW + NOW,
+    "reset_ending": head(LINE) + say(b"a\n") + REJECT + SEND + SENT + bytes([11]) + RESET + FIN,
     "left_open": head(FIXED, ending=0, own=b"\x01") + say(b"abcd") + DEFER + LENT,
+}
+
+
+def ask(number, *calls, own=b"", draw=0, opening=b"\x00"):
+    """The client of a codec, what its opening meets, and its calls."""
+    return bytes([number]) + own + bytes([draw]) + opening + b"".join(calls)
+
+
+def call(request, *events, room=200, timeout=7):
+    return bytes([len(request), timeout, room]) + request + b"".join(events)
+
+
+def tell(data):
+    """The server says this."""
+    return bytes([len(data)]) + data
+
+
+OK, WAIT, PARTLY, BROKEN, LOST, CLOSED = (bytes([n]) for n in (0, 255, 6, 11, 240, 0))
+FRESH = WAIT + OK  # nothing to read on a kept connection, until the look at it is cancelled
+
+REPLIES = {
+    "raw": ask(RAW, call(b"1", OK, tell(b"welcome "), tell(b"to server!"), CLOSED)),
+    "raw_twice": ask(RAW, call(b"1", OK, tell(b"a"), CLOSED), call(b"2", OK, tell(b"b"), CLOSED),
+                     opening=OK),
+    "raw_silent": ask(RAW, call(b"1", OK, CLOSED)),
+    "raw_over": ask(RAW, call(b"1", OK, tell(b"welcome"), room=3)),
+    "raw_full": ask(RAW, call(b"1", OK, tell(b"welcome"), CLOSED, room=7)),
+    "raw_late": ask(RAW, call(b"1", OK, tell(b"wel"), WAIT, OK)),
+    "raw_reset": ask(RAW, call(b"1", OK, tell(b"wel"), LOST)),
+    "eof": ask(EOF, call(b"all of it", OK, OK, tell(b"yes"), CLOSED)),
+    "eof_not_ended": ask(EOF, call(b"all of it", OK, b"\x07")),
+    "lines": ask(LINE, call(b"a", OK, OK, tell(b"one\r\n")),
+                 call(b"b", FRESH, OK, OK, tell(b"tw"), tell(b"o\n"))),
+    "line_refused": ask(LINE, call(b"a\nb"), call(b"a", OK, OK, tell(b"one\n"))),
+    "line_ahead": ask(LINE, call(b"a", OK, OK, tell(b"one\ntwo\n")),
+                      call(b"b", OK, OK, OK, OK, tell(b"three\n"))),
+    "line_ahead_unseen": ask(LINE, call(b"a", OK, OK, tell(b"one\ntwo\n")),
+                             call(b"b", FRESH, OK, OK, tell(b"x\n"))),
+    "line_closed": ask(LINE, call(b"a", OK, OK, tell(b"one\n")),
+                       call(b"b", CLOSED, OK, OK, OK, OK, tell(b"two\n"))),
+    "line_over": ask(LINE, call(b"a", OK, OK, tell(b"three\n"), room=3)),
+    "varint": ask(VARINT, call(b"a", OK, OK, tell(b"\x03one"))),
+    "varint_bad": ask(VARINT, call(b"a", OK, OK, tell(b"\xff\xff\xff\xff\xff"))),
+    "netstring": ask(NETSTRING, call(b"a", OK, OK, OK, tell(b"5:he"), tell(b"llo,"))),
+    "netstring_bad": ask(NETSTRING, call(b"a", OK, OK, OK, tell(b"5:hello;"))),
+    "u8": ask(U8, call(b"a", OK, OK, tell(b"\x03o"), tell(b"ne"))),
+    "u16": ask(U16, call(b"a", OK, OK, tell(b"\x00\x03one"))),
+    "u16_over": ask(U16, call(b"a", OK, OK, tell(b"\xff\xff"))),
+    "u32": ask(U32, call(b"a", OK, OK, tell(b"\x00\x00\x00\x03one"))),
+    "u16le": ask(U16LE, call(b"a", OK, OK, tell(b"\x03\x00one"))),
+    "u32le": ask(U32LE, call(b"a", OK, OK, tell(b"\x03\x00\x00\x00on"), CLOSED)),
+    "fixed": ask(FIXED, call(b"abc", OK, tell(b"one")), own=b"\x02"),
+    "delimiter": ask(DELIMITER, call(b"a", OK, OK, tell(b"one\r"), tell(b"\n")), own=b"\x01\r\n"),
+    "own": ask(OWN, call(b"a", OK, tell(b"b")), call(b"c", FRESH, OK, tell(b"L"))),
+    "own_over": ask(OWN, call(b"a", OK, tell(b"Today"), room=3)),
+    "sent_partly": ask(LINE, call(b"hello", PARTLY, OK, OK, tell(b"one\n"))),
+    "send_broken": ask(U8, call(b"hello", OK, BROKEN, tell(b"\x01x"))),
+    "not_sent": ask(LINE, call(b"hello", BROKEN)),
+    "name": ask(LINE, call(b"a", OK, OK, tell(b"one\n")), draw=1, opening=b"\x02\x0a\x0b\x00"),
+    "no_name": ask(LINE, draw=1, opening=b"\x0c"),
+    "name_late": ask(LINE, draw=1, opening=b"\x0f\x00"),
+    "refused": ask(LINE, opening=b"\x0a"), "connect_late": ask(LINE, opening=b"\x0f\x00"),
 }
 
 
@@ -111,3 +177,4 @@ if __name__ == "__main__":
     write("args", {name: "\n".join(words).encode() for name, words in COMMAND_LINES.items()})
     write("codec", CODECS)
     write("conn", SCRIPTS)
+    write("reply", REPLIES)

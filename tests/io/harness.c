@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -316,6 +320,70 @@ void fill_queue(struct loop *loop, int fillers[2])
                 errno == EINPROGRESS);
 }
 
+size_t join_full(struct loop *loop)
+{
+    static const char bytes[64 * 1024];
+    size_t sum = 0;
+    ssize_t sent;
+    char host[64];
+
+    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
+    join(loop, host);
+    while ((sent = send(loop->ends[0]->sock.fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        sum += (size_t)sent;
+    assert_int_equal(errno, EAGAIN);
+    return sum;
+}
+
+/* ---- The process --------------------------------------------------------------------------- */
+
+static struct rlimit usual;
+
+void run_short(unsigned room)
+{
+    struct rlimit few;
+    int fds[8];
+
+    for (unsigned i = 0; i <= room; i++)
+        fds[i] = dup(STDERR_FILENO);
+    assert_true(fds[room] >= 0);
+    for (unsigned i = 0; i <= room; i++)
+        close(fds[i]);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = usual;
+    few.rlim_cur = (rlim_t)fds[room];
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+}
+
+void run_on(void)
+{
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+}
+
+static void note_signal(int number)
+{
+    (void)number;
+}
+
+static struct sigaction usual_action;
+
+void start_signals(void)
+{
+    const struct itimerval often = {{0, 2000}, {0, 2000}};
+    struct sigaction action = {.sa_handler = note_signal};
+
+    assert_int_equal(sigaction(SIGALRM, &action, &usual_action), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+void stop_signals(void)
+{
+    const struct itimerval never = {{0, 0}, {0, 0}};
+
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &usual_action, NULL), 0);
+}
+
 /* ---- A network of one's own ---------------------------------------------------------------- */
 
 static int write_file(const char *path, const char *text)
@@ -345,15 +413,17 @@ enum { CHILD_OK = 0, CHILD_SKIPPED = 77 };
 
 void in_private_network(void (*inside)(const char *backend), const char *backend)
 {
-    pid_t child = fork();
+    pid_t child;
     int status;
 
+    fflush(stdout);
+    child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         if (!enter_private_network())
-            _exit(CHILD_SKIPPED);
+            exit(CHILD_SKIPPED);
         inside(backend);
-        _exit(CHILD_OK);
+        exit(CHILD_OK); /* which keeps what ./dev coverage has counted */
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));

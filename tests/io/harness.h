@@ -94,6 +94,17 @@ void plain_send(int fd, const void *bytes, size_t len);
 size_t plain_recv(int fd, void *bytes, size_t len);
 void plain_reset(int fd); /* closes with a reset */
 
+/* Leaves this process room for so many descriptors more (at most 7), until run_on. */
+void run_short(unsigned room);
+void run_on(void);
+
+/* A signal every 2 ms, which ends calls that wait. */
+void start_signals(void);
+void stop_signals(void);
+
+/* Connects ends[0] over a Unix socket, and sends what that holds: the number of bytes. */
+size_t join_full(struct loop *loop);
+
 /* Makes `listener` one with a full queue on addr, where a connect gets no answer. */
 void fill_queue(struct loop *loop, int fillers[2]);
 

@@ -79,15 +79,32 @@ static void prepend(struct addrinfo **list, int family, const char *text)
 
 static int error_of(const char *name)
 {
-    if (!strcmp(name, "later.test"))
-        return EAI_AGAIN;
-    if (!strcmp(name, "memory.test"))
-        return EAI_MEMORY;
-    if (!strcmp(name, "system.test")) {
-        errno = EMFILE;
-        return EAI_SYSTEM;
-    }
+    static const struct {
+        const char *name;
+        int error;
+        int number; /* errno */
+    } errors[] = {
+        {"later.test", EAI_AGAIN, 0},        {"broken.test", EAI_FAIL, 0},
+        {"memory.test", EAI_MEMORY, 0},      {"nodata.test", EAI_NODATA, 0},
+        {"family.test", EAI_ADDRFAMILY, 0},  {"service.test", EAI_SERVICE, 0},
+        {"system.test", EAI_SYSTEM, EMFILE}, {"starved.test", EAI_SYSTEM, ENOMEM},
+    };
+
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (!strcmp(name, errors[i].name)) {
+            errno = errors[i].number;
+            return errors[i].error;
+        }
     return EAI_NONAME;
+}
+
+/* Addresses that no stream socket of ours could connect to. */
+static void prepend_strange(struct addrinfo **list)
+{
+    prepend(list, AF_INET, "127.0.0.1");
+    (*list)->ai_family = AF_UNIX;
+    prepend(list, AF_INET, "127.0.0.1");
+    (*list)->ai_addrlen = 1024;
 }
 
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
@@ -113,6 +130,8 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
         prepend(list, AF_INET6, "::1");
     for (int i = 0; i < 12 && !strcmp(name, "many.test"); i++)
         prepend(list, AF_INET, "127.0.0.1");
+    if (!strcmp(name, "strange.test"))
+        prepend_strange(list);
     return *list ? 0 : error_of(name);
 }
 

@@ -6,8 +6,9 @@
  * The test programs' own name service: getaddrinfo and freeaddrinfo in place of the system's.
  *
  *   one.test     127.0.0.1            many.test   12 addresses
- *   two.test     ::1 and 127.0.0.1    none.test, later.test, memory.test, system.test   errors
+ *   two.test     ::1 and 127.0.0.1    strange.test   2 that are of no use
  *   slow.test    as one.test, but no sooner than names_release()
+ *   none.test, later.test, memory.test, ...   errors
  */
 
 /* Lets one look-up of slow.test, which is under way or will be, answer. */

@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <signal.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/time.h>
+#include <unistd.h>
 
 #include "io/io_blocking.h"
 #include "io/sock.h"
@@ -85,27 +85,49 @@ static void test_listening_is_not_supported(void **state)
     assert_int_equal(wait_in(loop, loop->ends[0]), -EOPNOTSUPP);
 }
 
-static void note_signal(int number)
-{
-    (void)number;
-}
-
 static void test_run_returns_on_a_signal(void **state)
 {
     struct loop *loop = *state;
-    const struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
-    struct sigaction action = {.sa_handler = note_signal}, before;
     uint64_t deadline = gate__clock_ns() + 10000 * MS;
 
     join(loop, "127.0.0.1");
     submit_recv(loop, loop->ends[0]);
-    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
-    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    start_signals();
     assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
-    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
-    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    stop_signals();
     assert_true(gate__clock_ns() < deadline);
     assert_int_equal(loop->ends[0]->in.finals, 0);
+}
+
+static void test_connect_without_time_is_not_tried(void **state)
+{
+    struct loop *loop = *state;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    loop->listener = plain_listen(&loop->addr, 16);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
+    assert_int_equal(loop->ends[0]->out.finals, 0);
+    assert_int_equal(loop->ends[0]->sock.fd, -1);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+}
+
+static void test_connect_waits_for_room_in_the_queue_of_a_unix_listener(void **state)
+{
+    struct loop *loop = *state;
+    char host[64];
+    int first;
+
+    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
+    set_addr(&loop->addr, host, 0);
+    loop->listener = plain_listen(&loop->addr, 0);
+    first = plain_connect(&loop->addr);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    run_for(loop, 10);
+    assert_int_equal(loop->ends[0]->out.finals, 0);
+    close(plain_accept(loop->listener));
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+    close(first);
 }
 
 int main(void)
@@ -115,6 +137,8 @@ int main(void)
         OVER("blocking", test_delay_is_off_from_the_second_send),
         OVER("blocking", test_delay_is_off_for_a_send_of_several_segments),
         OVER("blocking", test_listening_is_not_supported),
+        OVER("blocking", test_connect_without_time_is_not_tried),
+        OVER("blocking", test_connect_waits_for_room_in_the_queue_of_a_unix_listener),
         OVER_ALL(test_run_returns_on_a_signal),
     };
 

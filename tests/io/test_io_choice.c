@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -70,6 +71,31 @@ static void test_unknown_backends_are_refused(void **state)
     assert_int_equal(open_with(NULL, 77), -EINVAL);
 }
 
+static int lowest_free(void)
+{
+    int fd = dup(STDERR_FILENO);
+
+    close(fd);
+    return fd;
+}
+
+static void test_want_of_descriptors_is_told_and_leaves_nothing_behind(void **state)
+{
+    static const uint32_t kinds[] = {GATE_IO_AUTO, GATE_IO_EPOLL, GATE_IO_URING};
+    int before = lowest_free(), rc = refused();
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        for (unsigned room = 0; room < 2; room++) {
+            run_short(room);
+            assert_int_equal(open_with(NULL, kinds[i]),
+                             kinds[i] == GATE_IO_URING && rc ? rc : -EMFILE);
+            run_on();
+            assert_int_equal(lowest_free(), before);
+        }
+    }
+}
+
 /* ---- A kernel that refuses ----------------------------------------------------------------- */
 
 /* From now on io_uring_setup fails with this error. */
@@ -109,10 +135,11 @@ static void check_forbidden(unsigned error)
 
     if (refused())
         skip();
+    fflush(stdout);
     child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        _exit(open_forbidden(error));
+        exit(open_forbidden(error)); /* which keeps what ./dev coverage has counted */
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == 77)
@@ -150,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_environment_goes_before_the_option),
         cmocka_unit_test(test_unknown_backends_are_refused),
+        cmocka_unit_test(test_want_of_descriptors_is_told_and_leaves_nothing_behind),
         cmocka_unit_test(test_forbidden_ring_means_epoll),
         cmocka_unit_test(test_kernel_without_rings_means_epoll),
         cmocka_unit_test(test_no_memory_for_a_ring_means_epoll),

@@ -105,17 +105,53 @@ static void test_connect_goes_on_after_deadline(void **state)
     close(fillers[1]);
 }
 
+static void test_connect_without_descriptors_fails(void **state)
+{
+    struct loop *loop = *state;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    loop->listener = plain_listen(&loop->addr, 16);
+    run_short(0);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), -EMFILE);
+    run_on();
+    assert_int_equal(loop->ends[0]->sock.fd, -1);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+}
+
+static void test_connect_goes_on_after_a_signal(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t deadline = gate__clock_ns() + 10000 * MS;
+    int fillers[2];
+
+    fill_queue(loop, fillers);
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    start_signals();
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+    stop_signals();
+    assert_true(gate__clock_ns() < deadline);
+    assert_int_equal(loop->ends[0]->out.finals, 0);
+    close(fillers[0]);
+    close(fillers[1]);
+}
+
 static void connect_to_port_of_its_own(const char *backend)
 {
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
     void *state = (void *)(uintptr_t)backend;
     struct loop *loop;
 
     loop_setup(&state);
     loop = state;
-    set_addr(&loop->addr, "127.0.0.1", 40000);
-    submit_connect(loop, loop->ends[0], &loop->addr);
-    assert_int_equal(wait_out(loop, loop->ends[0]), GATE_ESELF);
-    assert_int_equal(loop->ends[0]->sock.fd, -1);
+    for (size_t i = 0; i < 2; i++) {
+        set_addr(&loop->addr, hosts[i], 40000);
+        submit_connect(loop, loop->ends[0], &loop->addr);
+        assert_int_equal(wait_out(loop, loop->ends[0]), GATE_ESELF);
+        assert_int_equal(loop->ends[0]->sock.fd, -1);
+    }
     loop_teardown(&state);
 }
 
@@ -158,6 +194,9 @@ static void connect_without_ports(const char *backend)
     submit_connect(loop, loop->ends[0], &loop->addr);
     assert_int_equal(wait_out(loop, loop->ends[0]), GATE_EPORTS);
     assert_int_equal(loop->ends[0]->sock.fd, -1);
+    /* Out of reach, here where there is only the loopback, is another matter. */
+    set_addr(&loop->addr, "192.0.2.1", 1);
+    assert_int_equal(gate__sock_connect_code(&loop->addr, EADDRNOTAVAIL), -EADDRNOTAVAIL);
     close(first);
     loop_teardown(&state);
 }
@@ -229,6 +268,9 @@ static void test_resolve_gives_all_addresses(void **state)
     assert_int_equal(gate__addr_port(&look_up.resolve.addrs[1]), 80);
     start_look_up(loop, &look_up, "none.test");
     assert_int_equal(finish_look_up(loop, &look_up), GATE_ENAME);
+    loop->io->ops->resolve_cancel(loop->io, &look_up.resolve); /* which is over */
+    assert_int_equal(loop->io->ops->run(loop->io, 0), 0);
+    assert_int_equal(look_up.finals, 1);
     names_wait_for_threads(0);
 }
 
@@ -260,6 +302,8 @@ int main(void)
         OVER_ALL(test_connect_address_is_not_needed_after_submit),
         OVER_ALL(test_connect_stays_in_flight_at_deadline_and_can_be_cancelled),
         OVER_ALL(test_connect_goes_on_after_deadline),
+        OVER_ALL(test_connect_without_descriptors_fails),
+        OVER_ALL(test_connect_goes_on_after_a_signal),
         OVER_ALL(test_connect_to_itself_is_told),
         OVER_ALL(test_client_that_asks_itself_is_told),
         OVER_ALL(test_connect_without_free_port_is_told),

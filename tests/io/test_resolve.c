@@ -89,9 +89,47 @@ static void test_failures_say_whether_to_try_again(void **state)
     (void)state;
     assert_int_equal(resolve(&look_up, "none.test"), GATE_ENAME);
     assert_int_equal(look_up.count, 0);
+    assert_int_equal(resolve(&look_up, "nodata.test"), GATE_ENAME);
+    assert_int_equal(resolve(&look_up, "family.test"), GATE_ENAME);
+    assert_int_equal(resolve(&look_up, "service.test"), GATE_ENAME);
     assert_int_equal(resolve(&look_up, "later.test"), GATE_ENAMELATER);
+    assert_int_equal(resolve(&look_up, "broken.test"), GATE_ENAMELATER);
     assert_int_equal(resolve(&look_up, "system.test"), GATE_ENAMELATER);
+    assert_int_equal(resolve(&look_up, "starved.test"), -ENOMEM);
     assert_int_equal(resolve(&look_up, "memory.test"), -ENOMEM);
+}
+
+static void test_addresses_of_no_use_are_none(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "strange.test"), GATE_ENAME);
+    assert_int_equal(look_up.count, 0);
+}
+
+/* As several clients in one loop may have it: whoever is answered leaves, the others stay. */
+static void test_look_ups_of_a_loop_end_in_any_order(void **state)
+{
+    gate_resolve first = {.host = "slow.test"}, second = {.host = "one.test"}, third = first;
+    gate_op *list = NULL, *over = NULL;
+
+    (void)state;
+    assert_int_equal(gate__lookups_add(&list, &first, NULL, NULL), 1);
+    assert_int_equal(gate__lookups_add(&list, &second, NULL, NULL), 1);
+    assert_int_equal(gate__lookups_add(&list, &third, NULL, NULL), 1);
+    gate__resolve_wait(&second, UINT64_MAX);
+    over = gate__lookups_take(&list);
+    assert_ptr_equal(over, &second.op);
+    assert_null(gate__lookups_take(&list));
+    assert_int_equal(gate__lookups_remove(&list, &second), 0);
+    assert_int_equal(gate__lookups_remove(&list, &first), 1);
+    assert_ptr_equal(list, &third.op);
+    names_release();
+    names_release();
+    gate__resolve_wait(&third, UINT64_MAX);
+    assert_ptr_equal(gate__lookups_take(&list), &third.op);
+    assert_null(list);
 }
 
 static void test_answer_is_not_there_before_it_comes(void **state)
@@ -213,6 +251,8 @@ int main(void)
         TEST(test_addresses_keep_their_order_and_get_the_port),
         TEST(test_addresses_beyond_the_room_are_dropped),
         TEST(test_failures_say_whether_to_try_again),
+        TEST(test_addresses_of_no_use_are_none),
+        TEST(test_look_ups_of_a_loop_end_in_any_order),
         TEST(test_answer_is_not_there_before_it_comes),
         TEST(test_notify_comes_once_when_the_answer_is_there),
         TEST(test_abandoned_look_up_touches_nothing_of_the_callers),

@@ -287,6 +287,10 @@ static void test_unlink_leaves_the_file_of_another_listener(void **state)
     int other;
 
     gate__sock_file_of(&file, &addr);
+    file.device++; /* as the same number on another device */
+    gate__sock_unlink(&addr, &file);
+    assert_true(exists(place));
+    file.device--;
     assert_int_equal(unlink(place->path), 0);
     other = listen_on(&addr, place->host, 0);
     gate__sock_unlink(&addr, &file);
@@ -330,6 +334,7 @@ static void test_adopted_listener_is_made_ready(void **state)
     assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     assert_true(option_of(fd, IPPROTO_TCP, TCP_NODELAY));
+    assert_true(option_of(fd, SOL_SOCKET, SO_OOBINLINE));
     close(fd);
 }
 

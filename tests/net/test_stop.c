@@ -342,6 +342,41 @@ static void test_stop_gives_a_begun_request_until_the_drain_deadline(void **stat
     net_free(s);
 }
 
+static void keep(gate_request *req, const void *body, size_t len, void *user)
+{
+    (void)body, (void)len;
+    if (!gate_defer(req))
+        ++*(atomic_int *)user;
+}
+
+/* The house is full, and stays so: who queues has no turn any more. */
+static void test_the_drain_deadline_ends_the_queue_of_a_full_house(void **state)
+{
+    (void)state;
+    struct {
+        atomic_int count;
+    } kept = {0};
+    gate_options options = net_options(keep, NULL);
+    options.user = &kept.count;
+    options.connections_max = 1;
+    options.timeout_ms = 60000;
+    options.drain_timeout_ms = 30;
+    net_server *s = net_start(&options);
+    int inside = net_connect(s->port), outside = net_connect(s->port);
+    net_put(inside, "1");
+    NET_UNTIL(kept.count == 1);
+    gate_server_stop(s->server);
+    net_join(s);
+    net_expect_gone(inside);
+    net_expect_gone(outside);
+    gate_stats stats = net_stats(s);
+    assert_int_equal(stats.accepted, 1);
+    assert_int_equal(stats.closed[GATE_CLOSE_DRAIN_TIMEOUT], 1);
+    net_close(inside);
+    net_close(outside);
+    net_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +389,7 @@ int main(void)
         NET_TEST(test_stop_ends_idle_connections_at_once),
         NET_TEST(test_stop_wakes_every_worker),
         NET_TEST(test_stop_gives_a_begun_request_until_the_drain_deadline),
+        NET_TEST(test_the_drain_deadline_ends_the_queue_of_a_full_house),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);
 }
