@@ -117,9 +117,10 @@ int inject_close(int fd)
     return -1;
 }
 
+/* Of a socket, only making another descriptor can fail. */
 int inject_fcntl(int fd, int command, ...)
 {
-    int error = inject_fails(INJECT_fcntl), value = 0;
+    int error = command == F_DUPFD_CLOEXEC ? inject_fails(INJECT_fcntl) : 0, value = 0;
     if (error) {
         errno = error;
         return -1;
@@ -184,22 +185,9 @@ int inject_getaddrinfo(const char *name, const char *service, const struct addri
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
-#define THREAD_CALL(name, parameters, arguments) \
-    int inject_##name parameters                 \
-    {                                            \
-        int error = inject_fails(INJECT_##name); \
-        return error ? error : name arguments;   \
-    }
-
-THREAD_CALL(pthread_create,
-            (pthread_t * thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg),
-            (thread, attr, run, arg))
-THREAD_CALL(pthread_attr_init, (pthread_attr_t * attr), (attr))
-THREAD_CALL(pthread_attr_setdetachstate, (pthread_attr_t * attr, int detached), (attr, detached))
-THREAD_CALL(pthread_attr_setstacksize, (pthread_attr_t * attr, size_t size), (attr, size))
-THREAD_CALL(pthread_cond_init, (pthread_cond_t * cond, const pthread_condattr_t *attr),
-            (cond, attr))
-THREAD_CALL(pthread_condattr_init, (pthread_condattr_t * attr), (attr))
-THREAD_CALL(pthread_condattr_setclock, (pthread_condattr_t * attr, clockid_t clock), (attr, clock))
-THREAD_CALL(pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attr),
-            (mutex, attr))
+int inject_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+                          void *arg)
+{
+    int error = inject_fails(INJECT_pthread_create);
+    return error ? error : pthread_create(thread, attr, run, arg);
+}

@@ -187,6 +187,10 @@ static void ask_honestly(const life *l, talk_server *s, talk *t)
         inject_disarm();
     if (talk_ask(t, "echo") || s->ended)
         return;
+    if (l->allows & LIFE_ENDS) {
+        NET_UNTIL(s->ended);
+        return;
+    }
     assert_true(l->span == LIFE_ONCE && inject_fired() > before);
     assert_true(talk_ask(t, "echo") || s->ended);
 }

@@ -185,7 +185,7 @@ int inject_io_uring_register(unsigned fd, unsigned what, const void *arg, unsign
 {
     int error = inject_fails(INJECT_io_uring_register);
     if (error || what == IORING_REGISTER_RESTRICTIONS)
-        return error ? -error : -EINVAL;
+        return -error;
     if (what == IORING_REGISTER_ENABLE_RINGS)
         own = find(NULL, (int)fd);
     return io_uring_register(fd, what, arg, count);

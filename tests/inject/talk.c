@@ -2,6 +2,7 @@
 #include "talk.h"
 
 #include <errno.h>
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -167,14 +168,23 @@ static int give_up(talk *t)
     return 0;
 }
 
-static void begin(talk *t)
+/* 0: a server that has ended is not there any more. */
+static int begin(talk *t)
 {
-    refused = 0;
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons(t->with->port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int on = 1;
+    refused = 0;
     if (t->fd >= 0)
-        return;
-    t->fd = net_connect(t->with->port);
+        return 1;
+    t->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(t->fd >= 0);
     setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (connect(t->fd, (struct sockaddr *)&addr, sizeof addr) == 0)
+        return 1;
+    assert_int_equal(errno, ECONNREFUSED);
+    return give_up(t);
 }
 
 static int finish(talk *t, const char *body, const uint8_t *expected, size_t len)
@@ -220,7 +230,8 @@ int talk_ask(talk *t, const char *body)
 {
     static uint8_t bytes[ROOM];
     const gate_codec *codec = t->with->codec;
-    begin(t);
+    if (!begin(t))
+        return 0;
     if (!put(t, bytes, frame(codec, body, strlen(body), bytes)))
         return give_up(t);
     if (codec->flags & GATE_CODEC_UNTIL_EOF)
@@ -234,7 +245,8 @@ int talk_ask_both(talk *t, const char *body, const char *next)
 {
     static uint8_t bytes[ROOM];
     const gate_codec *codec = t->with->codec;
-    begin(t);
+    if (!begin(t))
+        return 0;
     size_t len = frame(codec, body, strlen(body), bytes);
     len += frame(codec, next, strlen(next), bytes + len);
     if (!put(t, bytes, len))
@@ -264,7 +276,8 @@ int talk_ask_slowly(talk *t, const char *body)
     static uint8_t bytes[ROOM];
     const gate_codec *codec = t->with->codec;
     uint64_t before = progress(t);
-    begin(t);
+    if (!begin(t))
+        return 0;
     struct pollfd gone = {.fd = t->fd, .events = POLLIN};
     size_t len = frame(codec, body, strlen(body), bytes), half = is_raw(t) ? 0 : len / 2;
     if (!put(t, bytes, half))

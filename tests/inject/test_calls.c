@@ -51,7 +51,7 @@ static const row set_up[] = {
     {.call = INJECT_bind, .errors = ERRORS(EACCES, EADDRNOTAVAIL, EINVAL, ENOMEM, EROFS)},
     {.call = INJECT_bind, .errors = ERRORS(EADDRINUSE), .allows = LIFE_UNSEEN},
     {.call = INJECT_listen, .errors = ERRORS(EADDRINUSE, EOPNOTSUPP)},
-    {.call = INJECT_fcntl, .errors = ERRORS(EMFILE, EPERM, EACCES)},
+    {.call = INJECT_fcntl, .errors = ERRORS(EMFILE)},
     {.call = INJECT_lstat,
      .errors = ERRORS(EACCES, ENOMEM, ENOENT, EIO),
      .allows = LIFE_UNSEEN | LIFE_FILE},

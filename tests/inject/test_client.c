@@ -206,13 +206,6 @@ static const row common[] = {
     {INJECT_getaddrinfo, ERRORS(EAI_AGAIN, EAI_FAIL, EMFILE), 0, GATE_ENAMELATER},
     {INJECT_getaddrinfo, ERRORS(EAI_MEMORY, ENOMEM), 0, -ENOMEM},
     {INJECT_pthread_create, ERRORS(EAGAIN, EPERM), 0, -ENOMEM},
-    {INJECT_pthread_attr_init, ERRORS(ENOMEM), 0, -ENOMEM},
-    {INJECT_pthread_attr_setdetachstate, ERRORS(EINVAL), 0, -ENOMEM},
-    {INJECT_pthread_attr_setstacksize, ERRORS(EINVAL), 0, -ENOMEM},
-    {INJECT_pthread_condattr_init, ERRORS(ENOMEM), 0, -ENOMEM},
-    {INJECT_pthread_condattr_setclock, ERRORS(EINVAL), 0, -ENOMEM},
-    {INJECT_pthread_cond_init, ERRORS(EAGAIN, ENOMEM), 0, -ENOMEM},
-    {INJECT_pthread_mutex_init, ERRORS(EAGAIN, ENOMEM, EPERM), 0, -ENOMEM},
 };
 
 static const row blocking[] = {
