@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "args.h"
 #include "exit.h"
@@ -27,6 +28,7 @@ typedef struct settings {
     const char *io;
     const char *user;
     uint64_t request_max;
+    uint64_t output_max;
     uint64_t buffers_max;
     uint32_t backlog;
     uint32_t timeout_ms;
@@ -80,6 +82,8 @@ static const args_option options[] = {
      .min = 1, .max = 1000000000, .help = "open at a time from one address (default no limit)"},
     {.name = "max-request", .value = "SIZE", .kind = ARGS_SIZE, PLACE(request_max), .min = 1,
      .max = 1 << 30, .help = "bytes of a request (default 1K with raw, else 1M)"},
+    {.name = "max-output", .value = "SIZE", .kind = ARGS_SIZE, PLACE(output_max), .min = 1,
+     .max = 1 << 30, .help = "unsent bytes at which a client is read no further (default 1M)"},
     {.name = "max-buffers", .value = "SIZE", .kind = ARGS_SIZE, PLACE(buffers_max), .min = 1,
      .max = INT64_MAX, .help = "bytes that all connections may hold (default no limit)"},
     {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
@@ -179,16 +183,12 @@ static void answer(gate_request *req, const void *body, size_t len, void *user)
 static void note(const gate_event *event, void *user)
 {
     const doorkeeper *door = user;
-    FILE *out = door->set->common.json ? stderr : stdout;
+    int level = event->level <= GATE_LOG_WARNING ? REPORT_NORMAL : REPORT_VERBOSE;
 
-    if (event->reason == GATE_CLOSE_TIMEOUT) {
-        fputs("time out\n", out);
-        fflush(out);
-    }
-    if (event->level <= GATE_LOG_WARNING)
-        report_line("gate-server: %s", event->text);
-    else
-        report_detail("%s", event->text);
+    if (event->reason == GATE_CLOSE_TIMEOUT)
+        report_event(door->set->common.json ? STDERR_FILENO : STDOUT_FILENO, REPORT_QUIET,
+                     "time out");
+    report_event(STDERR_FILENO, level, "gate-server: %s", event->text);
 }
 
 /* ---- Signals ------------------------------------------------------------------------------- */
@@ -273,6 +273,7 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         .log = note,
         .log_user = door,
         .request_max = set->request_max,
+        .output_max = set->output_max,
         .buffers_max = set->buffers_max,
         .timeout_ms = set->timeout_ms,
         .idle_timeout_ms = set->idle_timeout_ms,
@@ -285,15 +286,16 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         .flags = set->defer_accept ? GATE_DEFER_ACCEPT : 0,
     };
     int result = gate_server_open(&door->server, &wanted);
+    int code = report_exit_code(result);
 
     if (result == 0)
         return 0;
     report_error("cannot start: %s", report_reason(result));
-    if (result == -ENOSYS)
-        report_hint("there is no %s here: --io auto takes what there is", set->io);
+    if (result == -ENOSYS || result == -EPERM)
+        report_hint("there is no %s for us here: --io auto takes what there is", set->io);
     else if (result == -EINVAL) /* the options are checked by now */
         report_hint("GATE_IO in the environment must be auto, io_uring or epoll");
-    return report_exit_code(result);
+    return code == GATE_EXIT_REFUSED ? GATE_EXIT_LOCAL : code; /* no address is involved yet */
 }
 
 static void say_listening(const listeners *all, const gate_server *server)
@@ -382,6 +384,7 @@ static void print_json(const doorkeeper *door, const listeners *all, int code)
         print_stats(&object, &stats);
     else
         json_null(&object, "stats");
+    json_count(&object, "lines_dropped", report_dropped());
     json_number(&object, "exit", code);
     report_json(&object);
     json_end(&object);

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gate/gate.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +104,66 @@ void report_detail(const char *format, ...)
     va_end(args);
     fprintf(stderr, "%s: %s\n", report.program, message);
 }
+
+/* ---- While serving ------------------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    uint64_t dropped;
+    uint64_t told; /* of them */
+} events = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A pipe that polls as writable has room for PIPE_BUF bytes, which is more than a line. The
+ * descriptor is not made non-blocking: others may have it too. 0: the line is written. */
+static int put(int fd, const char *line, size_t len)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+    if (poll(&ready, 1, 0) == 1 && write(fd, line, len) == (ssize_t)len)
+        return 0;
+    return -1;
+}
+
+static void tell_dropped(void)
+{
+    char line[MESSAGE_ROOM];
+    int len = snprintf(line, sizeof(line), "%s: %" PRIu64 " lines could not be written\n",
+                       report.program, events.dropped - events.told);
+
+    if (put(STDERR_FILENO, line, (size_t)len) == 0)
+        events.told = events.dropped;
+}
+
+void report_event(int fd, int level, const char *format, ...)
+{
+    char line[MESSAGE_ROOM + 1];
+    va_list args;
+
+    if (report.level < level)
+        return;
+    va_start(args, format);
+    format_message(line, format, args);
+    va_end(args);
+    strcat(line, "\n");
+    pthread_mutex_lock(&events.lock);
+    if (events.told != events.dropped)
+        tell_dropped();
+    if (put(fd, line, strlen(line)) < 0)
+        events.dropped++;
+    pthread_mutex_unlock(&events.lock);
+}
+
+uint64_t report_dropped(void)
+{
+    uint64_t dropped;
+
+    pthread_mutex_lock(&events.lock);
+    dropped = events.dropped;
+    pthread_mutex_unlock(&events.lock);
+    return dropped;
+}
+
+/* ---- The end ------------------------------------------------------------------------------- */
 
 void report_json(json *object)
 {

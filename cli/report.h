@@ -5,6 +5,8 @@
 /* What the programs say on stderr: errors with a hint of what to do, and notes. The last error and
  * hint are kept for the JSON object. */
 
+#include <stdint.h>
+
 #include "json.h"
 
 enum { REPORT_QUIET = 0, REPORT_NORMAL = 1, REPORT_VERBOSE = 2 };
@@ -18,6 +20,12 @@ void report_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
 void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* not with -q */
 void report_line(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* not with -q */
 void report_detail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* with -v */
+
+/* A line of a program that serves, to a descriptor; any thread. It never waits for whoever reads: a
+ * line that cannot be written at once and whole is dropped. How many were stands in front of the
+ * next one that can be, on standard error. */
+void report_event(int fd, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+uint64_t report_dropped(void); /* lines so far */
 
 /* Writes the members "error" and "hint". */
 void report_json(json *object);

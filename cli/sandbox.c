@@ -119,8 +119,9 @@ static const int allowed[] = {
     SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2),
     SCMP_SYS(io_uring_enter),
     SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(getpeername), SCMP_SYS(close),
-    /* write is for output and to wake workers; there is no read */
-    SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(newfstatat), SCMP_SYS(fstat),
+    /* write is for output and to wake workers, poll for output; there is no read */
+    SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(poll), SCMP_SYS(ppoll),
+    SCMP_SYS(newfstatat), SCMP_SYS(fstat),
     SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(getrandom),
     SCMP_SYS(futex), SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(sched_getaffinity),

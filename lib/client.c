@@ -17,16 +17,14 @@ struct gate_client {
     gate_sock sock;
     uint64_t deadline_ns; /* of the call under way */
     int result;           /* of the operation that completed last */
-    uint8_t *into;        /* where a recv should put its bytes */
-    size_t into_len;
-    const void *own; /* the one-call client's request: what a socket that met itself reads */
+    const void *own;      /* the one-call client's request: what a socket that met itself reads */
     size_t own_len;
     gate__inbuf in; /* framed replies: what has come */
     uint16_t port;
     uint8_t kept;   /* the connection has served an exchange */
-    uint8_t own_io; /* io has to be freed; else it is `blocking` */
+    uint8_t own_io; /* io has to be freed */
     char host[256];
-    gate__io_blocking blocking;
+    gate__io_blocking blocking; /* also says where a recv should put its bytes */
 };
 
 /* A call's reply: the caller's room and what is there. */
@@ -65,9 +63,10 @@ static void on_in(gate_io *io, gate_op *op, int result, unsigned flags)
     if (result <= 0)
         return;
     size_t len = (size_t)result;
-    if (client->into) {
-        if (op->buf != client->into)
-            memcpy(client->into, op->buf, len < client->into_len ? len : client->into_len);
+    const gate__io_blocking *to = &client->blocking;
+    if (to->into) {
+        if (op->buf != to->into)
+            memcpy(to->into, op->buf, len < to->into_len ? len : to->into_len);
     } else if (gate__inbuf_append(&client->in, op->buf, len, 0)) {
         client->result = -ENOMEM;
     }
@@ -79,7 +78,7 @@ static int await(gate_client *client, gate_op *op, uint64_t deadline_ns)
     gate_io *io = client->io;
     int late = 0;
     while (gate__op_busy(op)) {
-        int rc = io->ops->run(io, deadline_ns);
+        int rc = io->ops->run(io, late ? UINT64_MAX : deadline_ns);
         if (rc)
             return rc;
         if (!late && gate__op_busy(op) && io->now_ns >= deadline_ns) {
@@ -98,6 +97,12 @@ static void set_deadline(gate_client *client, uint32_t timeout_ms)
                                                    : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
+/* Asked as well where nothing waits: a peer may always have more, or take more. */
+static int is_over(const gate_client *client)
+{
+    return client->io->now_ns >= client->deadline_ns;
+}
+
 /* ---- Connecting ---- */
 
 static void disconnect(gate_client *client)
@@ -108,7 +113,7 @@ static void disconnect(gate_client *client)
     io->ops->cancel(io, &client->sock, &client->sock.in);
     io->ops->cancel(io, &client->sock, &client->sock.out);
     while (gate__op_busy(&client->sock.in) || gate__op_busy(&client->sock.out))
-        if (io->ops->run(io, 0))
+        if (io->ops->run(io, UINT64_MAX))
             break;
     io->ops->close(io, &client->sock, on_out);
     await(client, &client->sock.out, UINT64_MAX);
@@ -157,7 +162,7 @@ static int connect_name(gate_client *client)
     int late = 0;
     io->ops->resolve(io, &look.resolve, on_lookup);
     while (gate__op_busy(&look.resolve.op)) {
-        int rc = io->ops->run(io, client->deadline_ns);
+        int rc = io->ops->run(io, late ? UINT64_MAX : client->deadline_ns);
         if (rc)
             return rc;
         if (!late && gate__op_busy(&look.resolve.op) && io->now_ns >= client->deadline_ns) {
@@ -186,6 +191,8 @@ static int send_bytes(gate_client *client, const uint8_t *bytes, size_t len, int
 {
     gate_io *io = client->io;
     while (len) {
+        if (is_over(client))
+            return -ETIMEDOUT;
         io->ops->send(io, &client->sock, bytes, len, more ? GATE_IO_MOREOUT : 0, on_out);
         int rc = await(client, &client->sock.out, client->deadline_ns);
         if (rc < 0)
@@ -225,8 +232,6 @@ static int send_request(gate_client *client, const gate_wrap *wrap, const uint8_
 static int recv_until(gate_client *client, uint8_t *into, size_t len, uint64_t deadline_ns)
 {
     gate_io *io = client->io;
-    client->into = into;
-    client->into_len = len;
     client->blocking.into = into;
     client->blocking.into_len = len;
     io->ops->recv(io, &client->sock, 0, on_in);
@@ -235,6 +240,8 @@ static int recv_until(gate_client *client, uint8_t *into, size_t len, uint64_t d
 
 static int recv_some(gate_client *client, uint8_t *into, size_t len)
 {
+    if (is_over(client))
+        return -ETIMEDOUT;
     return recv_until(client, into, len, client->deadline_ns);
 }
 
@@ -333,6 +340,8 @@ static int exchange(gate_client *client, const gate_wrap *wrap, const uint8_t *b
 {
     int sent = 0;
     int rc = send_request(client, wrap, body, len, &sent);
+    if (rc && client->codec->flags & GATE_CODEC_UNTIL_EOF) /* a close would end the request */
+        client->io->ops->reset(client->io, &client->sock);
     if (rc && !sent)
         return rc;
     if (rc && rc != -EPIPE && rc != -ECONNRESET)
@@ -357,7 +366,6 @@ static int init_client(gate_client *client, gate_io *io, const char *addr, uint1
         return rc;
     memset(client, 0, offsetof(gate_client, host));
     gate__sock_init(&client->sock, -1);
-    client->own_io = io != NULL;
     if (!io) {
         gate__io_blocking_init(&client->blocking);
         io = &client->blocking.io;
@@ -390,8 +398,8 @@ static uint32_t timeout_or_default(int timeout_ms)
     return timeout_ms ? (uint32_t)timeout_ms : TIMEOUT_MS;
 }
 
-int gate_client_exchange(const char *addr, uint16_t port, const void *request, size_t request_len,
-                         void *room, size_t *reply_len, int timeout_ms)
+int gate__client_exchange_on(gate_io *io, const char *addr, uint16_t port, const void *request,
+                             size_t request_len, void *room, size_t *reply_len, int timeout_ms)
 {
     gate_client client;
     int rc = check_call(request, request_len, room, reply_len, timeout_ms);
@@ -399,11 +407,11 @@ int gate_client_exchange(const char *addr, uint16_t port, const void *request, s
         return rc;
     reply_room reply = {.room = room, .size = *reply_len};
     *reply_len = 0;
-    rc = init_client(&client, NULL, addr, port, NULL);
+    rc = init_client(&client, io, addr, port, NULL);
     if (rc)
         return rc;
     client.blocking.unchecked = 1;
-    client.own = request;
+    client.own = io ? NULL : request;
     client.own_len = request_len;
     set_deadline(&client, timeout_or_default(timeout_ms));
     rc = connect_client(&client);
@@ -412,6 +420,13 @@ int gate_client_exchange(const char *addr, uint16_t port, const void *request, s
     free_client(&client);
     *reply_len = reply.len;
     return rc;
+}
+
+int gate_client_exchange(const char *addr, uint16_t port, const void *request, size_t request_len,
+                         void *room, size_t *reply_len, int timeout_ms)
+{
+    return gate__client_exchange_on(NULL, addr, port, request, request_len, room, reply_len,
+                                    timeout_ms);
 }
 
 int gate__client_open_on(gate_client **client, gate_io *io, const char *addr, uint16_t port,
@@ -437,6 +452,7 @@ int gate__client_open_on(gate_client **client, gate_io *io, const char *addr, ui
         free(made);
         return rc;
     }
+    made->own_io = io != NULL;
     *client = made;
     return 0;
 }

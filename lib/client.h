@@ -15,7 +15,11 @@
 
 #include "io/io.h"
 
-/* gate_client_open on another backend; io becomes the client's. */
+/* gate_client_exchange on another backend, which stays the caller's; NULL: the blocking one. */
+int gate__client_exchange_on(gate_io *io, const char *addr, uint16_t port, const void *request,
+                             size_t request_len, void *room, size_t *reply_len, int timeout_ms);
+
+/* gate_client_open on another backend; where it succeeds, io becomes the client's. */
 int gate__client_open_on(gate_client **client, gate_io *io, const char *addr, uint16_t port,
                          const gate_client_options *options);
 

@@ -108,6 +108,12 @@ static void on_close(gate_io *io, gate_op *op, int result, unsigned flags)
     finish(GATE__OWNER(op, gate__stream, sock.out));
 }
 
+/* A reply that the close would end, and that has not all been sent. */
+static uint8_t is_cut(const gate__conn *conn)
+{
+    return conn->out.head && conn->config->codec->flags & GATE_CODEC_ONE_SHOT;
+}
+
 static void close_stream(gate__stream *stream)
 {
     gate_io *io = stream->owner->io;
@@ -122,9 +128,16 @@ static void close_stream(gate__stream *stream)
         gate__timers_remove(&stream->owner->timers, &stream->timer);
         io->ops->cancel(io, sock, &sock->in);
         io->ops->cancel(io, sock, &sock->out);
+        if (!gate__op_busy(&sock->out)) {
+            stream->cut = is_cut(&stream->conn);
+            gate__conn_free(&stream->conn); /* others of this turn may want what it holds */
+        }
     }
-    if (!gate__op_busy(&sock->in) && !gate__op_busy(&sock->out))
-        io->ops->close(io, sock, on_close);
+    if (gate__op_busy(&sock->in) || gate__op_busy(&sock->out))
+        return;
+    if (stream->cut || is_cut(&stream->conn))
+        io->ops->reset(io, sock);
+    io->ops->close(io, sock, on_close);
 }
 
 /* Counts the source; a connection that may not stay is aborted with the reason. */

@@ -50,6 +50,7 @@ struct gate__stream {
     gate__stream **link;
     uint64_t source;
     uint8_t closing;
+    uint8_t cut;       /* its reply ends too early, and must not look as if it were whole */
     uint8_t multishot; /* the recv in flight completes more than once */
 };
 

@@ -103,7 +103,9 @@ static uint64_t next_deadline(const gate__worker *worker)
     uint64_t deadline = next_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : next_ms * NS_PER_MS;
     if (worker->listeners.retry_ns < deadline)
         deadline = worker->listeners.retry_ns;
-    if (worker->listeners.open && worker->streams.drain_until < deadline)
+    /* Only until they are told to close: then their completions are what is waited for. */
+    const gate__listeners *listeners = &worker->listeners;
+    if (listeners->open && listeners->serving && worker->streams.drain_until < deadline)
         deadline = worker->streams.drain_until;
     return deadline;
 }

@@ -73,14 +73,16 @@ static int must_linger(const gate__conn *conn)
     return conn->exchanges > 0 && !conn->eof && (conn->unread || !one_shot(conn));
 }
 
-/* Brings the budget up to date. */
+/* Brings the budget up to date. Its last quarter is for those who hold little, or a few who never
+ * read would leave nothing to all others. */
 static void recount(gate__conn *conn)
 {
     gate__budget *budget = conn->config->budget;
     size_t before = conn->counted;
     conn->counted = conn->in.cap + conn->out.memory + conn->held_memory;
     budget->held += conn->counted - before;
-    if (conn->counted > before && budget->held > budget->max)
+    size_t kept_free = conn->counted > GATE__CHUNK_SIZE ? budget->max / 4 : 0;
+    if (conn->counted > before && budget->held > budget->max - kept_free)
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 
@@ -195,12 +197,15 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
 }
 
 /* Keeps what is left of a request. A codec of one's own that never comes to an end is cut off; what
- * comes in before the backend has stopped reading for a blocked connection is not its doing. */
+ * comes in before the backend has stopped reading for a blocked connection is not its doing. Of
+ * that little more comes: it gets little room to grow. */
 static void keep(gate__conn *conn, const uint8_t *bytes, size_t len)
 {
+    size_t total = conn->in.len + len;
+    size_t need = conn->blocked ? total + total / 4 : conn->need;
     if (!conn->blocked && conn->in.len / 2 > conn->config->body_max + INPUT_SLACK)
         end(conn, GATE_CLOSE_TOO_BIG);
-    else if (gate__inbuf_append(&conn->in, bytes, len, conn->need))
+    else if (gate__inbuf_append(&conn->in, bytes, len, need))
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 

@@ -44,7 +44,8 @@ struct gate__pending {
 };
 
 /* What the connections of one worker hold together: parts of requests, and copied replies. Over
- * `tight` none gets far ahead of a peer that does not read; who takes it over `max` is closed. */
+ * `tight` none gets far ahead of a peer that does not read; who takes it over `max` is closed, and
+ * who holds more than a chunk is closed a quarter before. */
 typedef struct gate__budget {
     size_t held;
     size_t tight;

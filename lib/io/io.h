@@ -123,6 +123,9 @@ struct gate_io_ops {
     void (*discard)(gate_io *io, int fd);
     /* How many bytes the peer has not acknowledged yet. */
     size_t (*unacked)(gate_io *io, const gate_sock *sock);
+    /* Has the close reset the connection, so that its peer does not take what it got for all there
+     * is. Unix sockets know no reset: there it changes nothing. */
+    void (*reset)(gate_io *io, gate_sock *sock);
     /* The peer's address of a connected socket. 0, -errno. */
     int (*peer)(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
 

@@ -452,6 +452,7 @@ static const gate_io_ops blocking_ops = {
     .adopt = adopt,
     .discard = gate__kernel_discard,
     .unacked = gate__kernel_unacked,
+    .reset = gate__kernel_reset,
     .peer = gate__kernel_peer,
     .accept = submit_accept,
     .connect = submit_connect,

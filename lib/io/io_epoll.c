@@ -283,6 +283,7 @@ static const gate_io_ops epoll_ops = {
     .adopt = gate__kernel_adopt,
     .discard = gate__kernel_discard,
     .unacked = gate__kernel_unacked,
+    .reset = gate__kernel_reset,
     .peer = gate__kernel_peer,
     .accept = submit_accept,
     .connect = submit_connect,

@@ -81,6 +81,7 @@ static const gate_io_ops uring_ops = {
     .adopt = gate__kernel_adopt,
     .discard = gate__kernel_discard,
     .unacked = gate__kernel_unacked,
+    .reset = gate__kernel_reset,
     .peer = gate__kernel_peer,
     .accept = gate__uring_accept,
     .connect = gate__uring_connect,

@@ -45,6 +45,12 @@ size_t gate__kernel_unacked(gate_io *io, const gate_sock *sock)
     return gate__sock_unacked(sock->fd);
 }
 
+void gate__kernel_reset(gate_io *io, gate_sock *sock)
+{
+    (void)io;
+    gate__sock_reset(sock->fd);
+}
+
 uint64_t gate__kernel_now(gate_io *io)
 {
     return io->now_ns = gate__clock_ns();

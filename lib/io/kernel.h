@@ -11,6 +11,7 @@ int gate__kernel_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int 
 int gate__kernel_adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
 void gate__kernel_discard(gate_io *io, int fd);
 int gate__kernel_peer(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
+void gate__kernel_reset(gate_io *io, gate_sock *sock);
 size_t gate__kernel_unacked(gate_io *io, const gate_sock *sock);
 uint64_t gate__kernel_now(gate_io *io);
 

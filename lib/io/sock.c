@@ -65,6 +65,13 @@ static int local_address(int fd, gate__sockaddr *addr)
     return getsockname(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
 }
 
+void gate__sock_reset(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 size_t gate__sock_unacked(int fd)
 {
     int bytes = 0;

@@ -46,6 +46,9 @@ int gate__sock_send_last(int *fd, const void *buf, size_t len);
  * sent before. */
 void gate__sock_finish(int *fd);
 
+/* Has close reset the connection. Does nothing to a Unix socket. */
+void gate__sock_reset(int fd);
+
 /* Closes it; *fd is -1. Linux frees the descriptor whatever close(2) says. */
 void gate__sock_close(int *fd);
 

@@ -143,9 +143,8 @@ class SandboxTest(TestCase):
     def test_running_server_is_confined(self):
         server = self.sandboxed("--workers", "3")
         self.assertEqual(self.ask(server, b"1"), WELCOME)
-        running = threads(server.process.pid)
-        self.assertGreaterEqual(len(running), 3)
-        for found in running:
+        wait_until(lambda: len(threads(server.process.pid)) >= 3, "the workers run")
+        for found in threads(server.process.pid):
             self.assertEqual((found["Seccomp"], found["NoNewPrivs"]), ("2", "1"))
             self.assertEqual(int(found["CapEff"], 16), 0)
 

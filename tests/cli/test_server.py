@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """gate-server's end and its options: signals, --once, limits, --json, what it prints."""
+import fcntl
 import json
 import os
 import select
@@ -7,7 +8,8 @@ import signal
 import subprocess
 import unittest
 
-from harness import LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, wait_until
+from harness import (LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, unread,
+                     wait_until)
 
 
 class StopTest(TestCase):
@@ -165,8 +167,20 @@ class OptionTest(TestCase):
         server = self.server("--max-request", "2K", "--accept", "x" * 2048)
         self.assertEqual(self.ask(server, b"x" * 5000), WELCOME)
 
+    def test_max_output_stops_the_reading_of_a_client_that_takes_no_answers(self):
+        path = os.path.join(self.folder(), "door")
+        server = self.server("--json", "--framing", "line", "--max-output", "1K", "--welcome",
+                             "x" * 1000, "--drain-timeout", "1ms", listen="unix:" + path)
+        sock = self.connect(path)
+        sock.sendall(b"1\n" * 2000)
+        wait_until(lambda: unread(sock) == 0, "the server has read it")
+        self.assertEqual(self.ask(path, b"2\n"), REJECT + b"\n")
+        self.assertEqual(server.stop(), 0)
+        # The kernel holds some 200 answers, and the rest of 1 MiB would be 1000 more.
+        self.assertLess(json.loads(server.out.all())["stats"]["requests"], 700)
+
     def test_max_buffers_closes_who_takes_more(self):
-        server = self.server("--framing", "line", "--max-buffers", "64K", "--welcome", "x" * 65536,
+        server = self.server("--framing", "line", "--max-buffers", "80K", "--welcome", "x" * 65536,
                              "--reject", "x" * 60000)
         self.assertEqual(self.ask(server, b"1\n"), b"")
         self.assertEqual(len(self.ask(server, b"2\n")), 60001)
@@ -237,6 +251,34 @@ class OptionTest(TestCase):
             talk(sock, request, end=True)
             sock.close()
         wait_until(lambda: len(os.listdir(folder)) <= before, "the descriptors are closed")
+
+
+class LogTest(TestCase):
+    def test_log_that_nobody_reads_holds_up_nobody_and_tells_what_is_missing(self):
+        path = os.path.join(self.folder(), "door")
+        reader, writer = os.pipe()
+        log = os.fdopen(reader, "rb", buffering=0)
+        self.addCleanup(log.close)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 8192)
+        server = subprocess.Popen([SERVER, "-v", "--json", "-l", "unix:" + path],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writer)
+        os.close(writer)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.assertIn(b"listening on", log.read(4096))
+        for _ in range(1000):
+            self.assertEqual(self.ask(path, b"1"), WELCOME)
+        lines = log.read(8192)
+        self.assertEqual(self.ask(path, b"1"), WELCOME)
+        server.terminate()
+        told = json.loads(server.communicate(timeout=LIMIT)[0])
+        lines = (lines + log.readall()).decode().splitlines()
+        missing = [int(line.split()[1]) for line in lines if "could not be written" in line]
+        self.assertEqual(sum(missing), told["lines_dropped"])
+        self.assertGreater(sum(missing), 0)
+        self.assertEqual(len(lines) - len(missing) + sum(missing), 1001)
+        self.assertEqual(server.returncode, 0)
 
 
 class JsonTest(TestCase):

@@ -41,7 +41,7 @@ static void test_what_a_connection_gives_back_another_may_hold(void **state)
 {
     (void)state;
     rig a, b;
-    open_two(&a, &b, SIZE_MAX, GATE__CHUNK_SIZE + PART);
+    open_two(&a, &b, SIZE_MAX, 2 * GATE__CHUNK_SIZE);
     rig_input(&a, "one\npar");
     rig_flush(&a);
     assert_int_equal(a.budget.held, PART);
@@ -51,6 +51,27 @@ static void test_what_a_connection_gives_back_another_may_hold(void **state)
     rig_flush(&b);
     rig_assert_sent(&b, "one\ntwo\n");
     assert_int_equal(a.budget.held, 0);
+    close_two(&a, &b);
+}
+
+/* Those who hold much cannot keep others from a small exchange. */
+static void test_the_last_quarter_of_the_budget_is_for_those_who_hold_little(void **state)
+{
+    (void)state;
+    char part[3 * GATE__CHUNK_SIZE];
+    memset(part, 'a', sizeof part);
+    rig a, b;
+    open_two(&a, &b, SIZE_MAX, 2 * sizeof part);
+    a.config.body_max = b.config.body_max = sizeof part;
+    rig_bytes(&a, part, sizeof part / 2); /* takes twice as much */
+    rig_bytes(&b, part, sizeof part / 2);
+    rig_assert_closed(&b, GATE_CLOSE_NO_MEMORY);
+    rig_close(&b);
+    rig_open(&b, NULL);
+    b.config.budget = &a.budget;
+    rig_input(&b, "one\n");
+    rig_flush(&b);
+    rig_assert_sent(&b, "one\n");
     close_two(&a, &b);
 }
 
@@ -78,6 +99,24 @@ static void test_an_answer_that_waits_its_turn_counts(void **state)
     rig_assert_sent(&a, "xone\n");
     assert_int_equal(a.budget.held, 0);
     close_two(&a, &b);
+}
+
+/* Requests behind answers that nobody reads: more than was under way does not come. */
+static void test_input_that_may_not_be_read_yet_takes_little_more_than_it_is(void **state)
+{
+    (void)state;
+    char lines[8000];
+    for (size_t i = 0; i < sizeof lines; i++)
+        lines[i] = "1\n"[i % 2];
+    rig r;
+    rig_open(&r, NULL);
+    r.config.output_max = 1;
+    for (size_t times = 1; times <= 4; times++) {
+        rig_bytes(&r, lines, sizeof lines);
+        assert_int_equal(r.conn.in.len, times * sizeof lines - 2);
+        assert_in_range(r.conn.in.cap, r.conn.in.len, r.conn.in.len * 3 / 2);
+    }
+    rig_close(&r);
 }
 
 static void test_borrowed_bytes_are_not_held(void **state)
@@ -141,8 +180,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_takes_the_sum_over_the_budget_is_closed_alone),
         cmocka_unit_test(test_what_a_connection_gives_back_another_may_hold),
+        cmocka_unit_test(test_the_last_quarter_of_the_budget_is_for_those_who_hold_little),
         cmocka_unit_test(test_an_answer_over_the_budget_closes_its_connection),
         cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
+        cmocka_unit_test(test_input_that_may_not_be_read_yet_takes_little_more_than_it_is),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),
         cmocka_unit_test(test_where_it_gets_tight_a_smaller_limit_of_ones_own_still_holds),

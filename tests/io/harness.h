@@ -3,7 +3,8 @@
 #define TESTS_IO_HARNESS_H
 
 /* What the tests of lib/io share: a loop with sockets that remember how their ops ended, and plain
- * sockets for the other side. Every call checks that it worked. */
+ * sockets of the kernel. Every call checks that it worked. far.h has the other side of a loop's
+ * connections, whatever network it is on. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,13 +38,14 @@ struct end {
     size_t accepted_count;
 };
 
-/* The backend that a test runs over: "epoll", "io_uring" or "blocking" (its initial state). */
+/* The backend that a test runs over: "epoll", "io_uring", "blocking", "sim" (its initial state). */
 struct loop {
     gate_io *io;
+    struct sim_world *world; /* of the simulator; NULL: the kernel's network */
     struct end *ends[2];
     gate__sockaddr addr;
-    int listener; /* plain, on addr */
-    int peer;     /* plain, connected to ends[0] */
+    int listener; /* far, on addr */
+    int peer;     /* far, connected to ends[0] */
 };
 
 /* A test that runs over one backend, under a name that says so. */
@@ -52,8 +54,11 @@ struct loop {
         backend ": " #test, test, loop_setup, loop_teardown, (void *)(uintptr_t)backend \
     }
 
-#define OVER_LOOPS(test) OVER("epoll", test), OVER("io_uring", test)
+#define OVER_KERNEL_LOOPS(test) OVER("epoll", test), OVER("io_uring", test)
+#define OVER_LOOPS(test) OVER_KERNEL_LOOPS(test), OVER("sim", test)
 #define OVER_ALL(test) OVER_LOOPS(test), OVER("blocking", test)
+/* For what only the kernel has: other threads and processes, ports, descriptors' flags. */
+#define OVER_KERNEL(test) OVER_KERNEL_LOOPS(test), OVER("blocking", test)
 
 /* Runs tests made with OVER: those over io_uring only where this machine has it, and
  * not on valgrind, which does not know what the kernel writes there. */
@@ -77,15 +82,18 @@ void submit_accept(struct loop *loop, struct end *end, unsigned flags);
 int wait_in(struct loop *loop, struct end *end);
 int wait_out(struct loop *loop, struct end *end);
 
+/* The time of the loop's clock, read anew. */
+uint64_t time_of(const struct loop *loop);
+
 /* Runs until `ms` from now. */
 void run_for(struct loop *loop, unsigned ms);
 
-/* Connects ends[0] to a plain listener on address text, and accepts it as `peer`. */
+/* Connects ends[0] to a far listener on address text, and accepts it as `peer`. */
 void join(struct loop *loop, const char *host);
 
 void set_addr(gate__sockaddr *addr, const char *host, uint16_t port);
 
-/* Plain sockets. */
+/* Plain sockets of the kernel. */
 int plain_listen(gate__sockaddr *addr, int backlog);
 int plain_connect(const gate__sockaddr *addr);
 int plain_accept(int listener);

@@ -3,7 +3,7 @@
 /* What only a loop of many sockets can do: listeners, several ends in one turn, wake-ups from
  * elsewhere. */
 
-#include "harness.h"
+#include "far.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ static void open_listener(struct loop *loop, const char *host, unsigned flags)
 static void wait_accepted(struct loop *loop, struct end *end, size_t count)
 {
     for (int i = 0; i < 1000 && end->accepted_count < count; i++)
-        assert_int_equal(ops_of(loop)->run(loop->io, gate__clock_ns() + 10 * MS), 0);
+        assert_int_equal(ops_of(loop)->run(loop->io, time_of(loop) + 10 * MS), 0);
     assert_int_equal(end->accepted_count, count);
 }
 
@@ -49,7 +49,7 @@ static void test_accept_stays_armed(void **state)
     open_listener(loop, "127.0.0.1", 0);
     submit_accept(loop, end, 0);
     for (size_t i = 0; i < 10; i++) {
-        clients[i] = plain_connect(&loop->addr);
+        clients[i] = far_connect(loop, &loop->addr);
         if (i % 4 == 3)
             wait_accepted(loop, end, i + 1);
     }
@@ -57,7 +57,7 @@ static void test_accept_stays_armed(void **state)
     assert_int_equal(end->in.mores, 10);
     assert_int_equal(end->in.finals, 0);
     for (size_t i = 0; i < 10; i++)
-        close(clients[i]);
+        far_close(loop, clients[i]);
 }
 
 static void test_accepted_descriptors_are_ready_for_use(void **state)
@@ -68,14 +68,14 @@ static void test_accepted_descriptors_are_ready_for_use(void **state)
     socklen_t len = sizeof nodelay;
 
     open_listener(loop, "127.0.0.1", 0);
-    client = plain_connect(&loop->addr);
+    client = far_connect(loop, &loop->addr);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 1);
     assert_true(fcntl(end->accepted[0], F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(end->accepted[0], F_GETFD) & FD_CLOEXEC);
     assert_int_equal(getsockopt(end->accepted[0], IPPROTO_TCP, TCP_NODELAY, &nodelay, &len), 0);
     assert_true(nodelay);
-    close(client);
+    far_close(loop, client);
 }
 
 static void test_accept_takes_a_long_queue_in_turns(void **state)
@@ -86,11 +86,11 @@ static void test_accept_takes_a_long_queue_in_turns(void **state)
 
     open_listener(loop, "127.0.0.1", 0);
     for (size_t i = 0; i < 100; i++)
-        clients[i] = plain_connect(&loop->addr);
+        clients[i] = far_connect(loop, &loop->addr);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 100);
     for (size_t i = 0; i < 100; i++)
-        close(clients[i]);
+        far_close(loop, clients[i]);
 }
 
 static void test_accept_nowait_ends_with_the_queue(void **state)
@@ -101,12 +101,12 @@ static void test_accept_nowait_ends_with_the_queue(void **state)
 
     open_listener(loop, "127.0.0.1", 0);
     for (size_t i = 0; i < 100; i++)
-        clients[i] = plain_connect(&loop->addr);
+        clients[i] = far_connect(loop, &loop->addr);
     submit_accept(loop, end, GATE_IO_NOWAIT);
     assert_int_equal(wait_in(loop, end), -EAGAIN);
     assert_int_equal(end->accepted_count, 100);
     for (size_t i = 0; i < 100; i++)
-        close(clients[i]);
+        far_close(loop, clients[i]);
 }
 
 static void test_accept_cancelled_leaves_the_queue_alone(void **state)
@@ -121,15 +121,15 @@ static void test_accept_cancelled_leaves_the_queue_alone(void **state)
     run_for(loop, 1);
     ops_of(loop)->cancel(loop->io, &end->sock, &end->sock.in);
     assert_int_equal(wait_in(loop, end), -ECANCELED);
-    client = plain_connect(&loop->addr);
+    client = far_connect(loop, &loop->addr);
     run_for(loop, 5);
-    deadline = gate__clock_ns() + 10 * MS;
+    deadline = time_of(loop) + 10 * MS;
     assert_int_equal(ops_of(loop)->run(loop->io, deadline), 0);
-    assert_true(gate__clock_ns() >= deadline); /* the waiting connection does not make it spin */
+    assert_true(time_of(loop) >= deadline); /* the waiting connection does not make it spin */
     assert_int_equal(end->accepted_count, 0);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 1);
-    close(client);
+    far_close(loop, client);
 }
 
 static int cancelled_after;
@@ -157,7 +157,7 @@ static void test_accept_cancelled_by_its_own_callback_stops_there(void **state)
 
     open_listener(loop, "127.0.0.1", 0);
     for (size_t i = 0; i < 3; i++)
-        clients[i] = plain_connect(&loop->addr);
+        clients[i] = far_connect(loop, &loop->addr);
     cancelled_after = after_cancel = cancel_finals = 0;
     ops_of(loop)->accept(loop->io, &loop->ends[0]->sock, 0, cancel_at_once);
     run_for(loop, 5);
@@ -167,7 +167,7 @@ static void test_accept_cancelled_by_its_own_callback_stops_there(void **state)
     submit_accept(loop, loop->ends[0], 0);
     wait_accepted(loop, loop->ends[0], 2);
     for (size_t i = 0; i < 3; i++)
-        close(clients[i]);
+        far_close(loop, clients[i]);
 }
 
 /* The connection is still queued, and no further event need come for it. The limit is lowered
@@ -199,7 +199,7 @@ static void test_accept_without_descriptors_ends_and_can_be_tried_again(void **s
     assert_int_equal(wait_in(loop, end), -EMFILE);
     submit_accept(loop, end, 0);
     wait_accepted(loop, end, 1);
-    close(client);
+    far_close(loop, client);
 }
 
 static void test_adopted_listener_accepts(void **state)
@@ -209,13 +209,13 @@ static void test_adopted_listener_accepts(void **state)
     int fd, client;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    fd = plain_listen(&loop->addr, 16);
+    fd = far_listen(loop, &loop->addr, 16);
     assert_int_equal(ops_of(loop)->adopt(loop->io, &loop->ends[0]->sock, fd, &addr), 0);
     assert_int_equal(gate__addr_port(&addr), gate__addr_port(&loop->addr));
     submit_accept(loop, loop->ends[0], 0);
-    client = plain_connect(&addr);
+    client = far_connect(loop, &addr);
     wait_accepted(loop, loop->ends[0], 1);
-    close(client);
+    far_close(loop, client);
 }
 
 /* As several workers do that were given one descriptor. */
@@ -237,9 +237,9 @@ static void test_listener_that_shares_its_socket_is_not_missed_by_the_other(void
     assert_int_equal(wait_in(loop, first), -ECANCELED);
     submit_close(loop, first);
     assert_int_equal(wait_out(loop, first), 0);
-    client = plain_connect(&addr);
+    client = far_connect(loop, &addr);
     wait_accepted(loop, second, 1);
-    close(client);
+    far_close(loop, client);
 }
 
 /* ---- Several sockets in one loop ----------------------------------------------------------- */
@@ -308,9 +308,8 @@ static struct pair *accept_pair(struct loop *loop, int *client, int *closed)
     struct pair *pair = calloc(1, sizeof *pair);
 
     assert_non_null(pair);
-    *client = plain_connect(&loop->addr);
-    gate__sock_init(&pair->sock, accept4(loop->listener, NULL, NULL, SOCK_NONBLOCK));
-    assert_true(pair->sock.fd >= 0);
+    *client = far_connect(loop, &loop->addr);
+    gate__sock_init(&pair->sock, far_accept_for_loop(loop, loop->listener));
     pair->closed = closed;
     return pair;
 }
@@ -322,7 +321,7 @@ static void test_socket_may_be_freed_in_the_turn_that_has_its_events(void **stat
     int clients[2], closed = 0;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    loop->listener = plain_listen(&loop->addr, 16);
+    loop->listener = far_listen(loop, &loop->addr, 16);
     a = accept_pair(loop, &clients[0], &closed);
     b = accept_pair(loop, &clients[1], &closed);
     a->other = b;
@@ -330,13 +329,13 @@ static void test_socket_may_be_freed_in_the_turn_that_has_its_events(void **stat
     ops_of(loop)->recv(loop->io, &a->sock, 0, close_other);
     ops_of(loop)->recv(loop->io, &b->sock, 0, close_other);
     run_for(loop, 1);
-    plain_send(clients[0], "x", 1);
-    plain_send(clients[1], "x", 1);
+    far_send(loop, clients[0], "x", 1);
+    far_send(loop, clients[1], "x", 1);
     for (int i = 0; i < 100 && closed < 2; i++)
         run_for(loop, 1);
     assert_int_equal(closed, 2);
-    close(clients[0]);
-    close(clients[1]);
+    far_close(loop, clients[0]);
+    far_close(loop, clients[1]);
 }
 
 /* A forked child may keep a descriptor that this process has closed, and with it the
@@ -348,7 +347,7 @@ static void test_events_of_a_closed_socket_do_not_reach_the_next_one(void **stat
     int kept, fd, fillers[2];
 
     join(loop, "127.0.0.1");
-    close(loop->listener);
+    far_close(loop, loop->listener);
     fill_queue(loop, fillers);
     submit_recv(loop, old);
     run_for(loop, 1);
@@ -361,28 +360,28 @@ static void test_events_of_a_closed_socket_do_not_reach_the_next_one(void **stat
     assert_int_equal(wait_out(loop, old), 0);
     free(old);
     loop->ends[0] = NULL;
-    plain_send(loop->peer, "x", 1);
+    far_send(loop, loop->peer, "x", 1);
     run_for(loop, 1);
 
     submit_connect(loop, next, &loop->addr);
     run_for(loop, 1);
     assert_int_equal(next->sock.fd, fd);
-    plain_reset(loop->peer);
+    far_reset(loop, loop->peer);
     loop->peer = -1;
     run_for(loop, 5);
     assert_int_equal(next->out.finals, 0);
     close(kept);
-    close(fillers[0]);
-    close(fillers[1]);
+    far_close(loop, fillers[0]);
+    far_close(loop, fillers[1]);
 }
 
 static void test_time_stands_still_in_a_turn(void **state)
 {
     struct loop *loop = *state;
-    uint64_t before = gate__clock_ns();
+    uint64_t before = time_of(loop);
 
     assert_int_equal(ops_of(loop)->run(loop->io, 0), 0);
-    assert_in_range(loop->io->now_ns, before, gate__clock_ns());
+    assert_in_range(loop->io->now_ns, before, time_of(loop));
 }
 
 /* ---- Wake ---------------------------------------------------------------------------------- */
@@ -431,19 +430,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         OVER_LOOPS(test_accept_stays_armed),
-        OVER_LOOPS(test_accepted_descriptors_are_ready_for_use),
+        OVER_KERNEL_LOOPS(test_accepted_descriptors_are_ready_for_use),
         OVER_LOOPS(test_accept_takes_a_long_queue_in_turns),
         OVER_LOOPS(test_accept_nowait_ends_with_the_queue),
         OVER_LOOPS(test_accept_cancelled_leaves_the_queue_alone),
         OVER_LOOPS(test_accept_cancelled_by_its_own_callback_stops_there),
-        OVER_LOOPS(test_accept_without_descriptors_ends_and_can_be_tried_again),
+        OVER_KERNEL_LOOPS(test_accept_without_descriptors_ends_and_can_be_tried_again),
         OVER_LOOPS(test_adopted_listener_accepts),
-        OVER_LOOPS(test_listener_that_shares_its_socket_is_not_missed_by_the_other),
+        OVER_KERNEL_LOOPS(test_listener_that_shares_its_socket_is_not_missed_by_the_other),
         OVER_LOOPS(test_two_sockets_talk_in_one_loop),
         OVER_LOOPS(test_socket_may_be_freed_in_the_turn_that_has_its_events),
-        OVER_LOOPS(test_events_of_a_closed_socket_do_not_reach_the_next_one),
+        OVER_KERNEL_LOOPS(test_events_of_a_closed_socket_do_not_reach_the_next_one),
         OVER_LOOPS(test_time_stands_still_in_a_turn),
-        OVER_LOOPS(test_wake_from_a_thread_ends_a_run_that_waits),
+        OVER_KERNEL_LOOPS(test_wake_from_a_thread_ends_a_run_that_waits),
         OVER_LOOPS(test_wake_from_a_signal_handler_ends_the_next_run),
     };
 

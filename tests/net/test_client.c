@@ -210,6 +210,30 @@ static void test_a_request_that_is_not_taken_in_time_is_late(void **state)
     net_close(listener);
 }
 
+/* The end of what the client sends would say that this is all of the request. */
+static void test_a_request_that_was_cut_ends_with_a_reset(void **state)
+{
+    (void)state;
+    static const size_t huge = (size_t)64 << 20;
+    const gate_client_options with = {.size = sizeof with, .codec = gate_codec_eof()};
+    gate_client *client;
+    size_t len = 0;
+    uint16_t port;
+    int listener = net_listen(&port, 5);
+    char *request = calloc(1, huge);
+    assert_true(request && !gate_client_open(&client, "127.0.0.1", port, &with));
+    assert_int_equal(gate_client_call(client, request, huge, NULL, &len, 100), GATE_ELATE);
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    errno = 0;
+    while (recv(fd, request, huge, 0) > 0)
+        ;
+    assert_int_equal(errno, ECONNRESET);
+    gate_client_close(client);
+    free(request);
+    net_close(fd);
+    net_close(listener);
+}
+
 /* It answers without reading on, and closes: the answer counts, not that the rest was not taken. */
 static void test_an_answer_before_the_request_was_read_is_an_answer(void **state)
 {
@@ -459,6 +483,7 @@ int main(void)
         NET_TEST(test_nobody_there_means_not_sent),
         NET_TEST(test_a_peer_that_does_not_accept_is_given_up_in_time),
         NET_TEST(test_a_request_that_is_not_taken_in_time_is_late),
+        NET_TEST(test_a_request_that_was_cut_ends_with_a_reset),
         NET_TEST(test_an_answer_before_the_request_was_read_is_an_answer),
         NET_TEST(test_half_a_reply_to_half_a_request_is_truncated),
         NET_TEST(test_framed_calls_share_one_connection),

@@ -131,6 +131,30 @@ static void test_who_takes_the_buffers_over_their_limit_is_closed_alone(void **s
     net_stop(s);
 }
 
+/* Both wait before serving starts, so that one turn has the bytes of both. */
+static void test_who_is_closed_for_the_buffers_gives_them_back_at_once(void **state)
+{
+    char part[8000];
+    uint16_t port;
+    gate_server *server;
+    gate_options options = net_options(net_echo, gate_codec_line());
+    options.io = net_io(state);
+    options.buffers_max = sizeof part;
+    memset(part, 'a', sizeof part);
+    assert_int_equal(gate_server_open(&server, &options), 0);
+    assert_int_equal(gate_server_listen_fd(server, net_listen(&port, 5)), 0);
+    int greedy = net_connect(port), honest = net_connect(port);
+    net_write(greedy, part, sizeof part);
+    net_put(honest, "1\n");
+    net_server *s = net_serve(server);
+    net_expect(honest, "1\n");
+    net_expect_gone(greedy);
+    NET_UNTIL(net_stats(s).closed[GATE_CLOSE_NO_MEMORY] == 1);
+    net_close(greedy);
+    net_close(honest);
+    net_stop(s);
+}
+
 static atomic_int no_slots;
 
 /* In place of the library's: requests have their room from here. */
@@ -187,6 +211,7 @@ int main(void)
         NET_TEST(test_a_fixed_size_is_its_own_default_limit),
         NET_TEST_EACH_IO(test_a_codec_that_never_finds_an_end_is_cut_off),
         NET_TEST_EACH_IO(test_who_takes_the_buffers_over_their_limit_is_closed_alone),
+        NET_TEST_EACH_IO(test_who_is_closed_for_the_buffers_gives_them_back_at_once),
         NET_TEST(test_requests_are_those_that_the_handler_was_given),
     };
     return cmocka_run_group_tests_name("limits", tests, NULL, NULL);

@@ -54,5 +54,30 @@ void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng)
     knobs->late_max_ns = sim_rng_chance(rng, 20) ? 20 * SIM_MS : 0;
     knobs->turn_max_ns = sim_rng_chance(rng, 50) ? 100000 : 0;
     knobs->descriptors_max = sim_rng_chance(rng, 15) ? 2 + (uint32_t)sim_rng_below(rng, 3) : 0;
+    knobs->held_pct = some(rng, 25, 40);
+    knobs->held_room = some(rng, 50, 4);
+    knobs->held_max_ns = sim_rng_chance(rng, 50) ? 2 * SIM_MS : 0;
     knobs->flow_max = sim_rng_chance(rng, 30) ? 1 + (uint32_t)sim_rng_below(rng, 200) : 0;
+}
+
+void sim_knobs_draw_want(sim_knobs *knobs, sim_rng *rng)
+{
+    static const int open_errors[] = {EMFILE, ENOMEM, EPERM, ENOSYS};
+    static const int listen_errors[] = {EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOBUFS, EMFILE};
+    static const int thread_errors[] = {EAGAIN, ENOMEM};
+
+    if (sim_rng_chance(rng, 25)) {
+        /* Most are in the middle of what goes on, some at the start. */
+        knobs->alloc_fails_at = 1 + sim_rng_below(rng, UINT64_C(4) << sim_rng_below(rng, 7));
+        knobs->alloc_fails_for = sim_rng_chance(rng, 50)   ? 1
+                                 : sim_rng_chance(rng, 50) ? 1 + sim_rng_below(rng, 20)
+                                                           : UINT64_MAX;
+    }
+    draw_faults(rng, &knobs->open, open_errors, 4);
+    draw_faults(rng, &knobs->listen, listen_errors, 5);
+    draw_faults(rng, &knobs->thread, thread_errors, 2);
+    /* Seldom, for then there is nothing else to see. */
+    knobs->open.pct = sim_rng_chance(rng, 2) ? 50 : 0;
+    knobs->listen.pct = sim_rng_chance(rng, 2) ? 50 : 0;
+    knobs->thread.pct = sim_rng_chance(rng, 4) ? 50 : 0;
 }

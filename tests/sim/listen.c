@@ -134,7 +134,10 @@ void sim__listener_close(sim__listener *listener)
         link = &(*link)->next;
     }
     *link = listener->next;
-    listener->world->queue_lost += listener->count;
+    /* The first is the oldest. */
+    if (listener->count > 0 && listener->queue[0]->queued_ns < listener->world->queue_lost_ns) {
+        listener->world->queue_lost_ns = listener->queue[0]->queued_ns;
+    }
     for (size_t i = 0; i < listener->count; i++) {
         sim__conn_reset(listener->queue[i], 1);
     }
@@ -189,6 +192,7 @@ void sim__syn(sim_world *world, void *arg)
         if (listener->accepted != NULL) {
             listener->accepted(sim__peer_new(world, conn, 1), listener->arg);
         } else {
+            conn->queued_ns = world->now_ns;
             listener->queue[listener->count++] = conn;
         }
     }
@@ -236,7 +240,8 @@ sim__slot *sim__fd_slot(sim_world *world, int fd)
     return slot->conn != NULL || slot->listener != NULL ? slot : NULL;
 }
 
-void sim__fd_close(sim_world *world, int fd)
+/* Frees the slot, and says what it held. */
+static sim__slot take_slot(sim_world *world, int fd)
 {
     sim__slot *slot = sim__fd_slot(world, fd);
     sim__slot kept = *slot;
@@ -244,18 +249,33 @@ void sim__fd_close(sim_world *world, int fd)
     *slot = (sim__slot){0};
     world->slots_used--;
     world->progress++;
+    return kept;
+}
+
+void sim__fd_reset(sim_world *world, int fd)
+{
+    sim__slot kept = take_slot(world, fd);
+
+    sim__conn_reset(kept.conn, kept.side);
+}
+
+void sim__fd_close(sim_world *world, int fd)
+{
+    sim__slot kept = take_slot(world, fd);
+
     if (kept.listener != NULL) {
         sim__listener_close(kept.listener);
+    } else if (kept.reset) {
+        sim__conn_reset(kept.conn, kept.side);
     } else {
         sim__conn_close(kept.conn, kept.side);
     }
 }
 
-int sim_listen_fd(sim_world *world, const gate__sockaddr *addr, int backlog)
+int sim_listen_fd(sim_world *world, gate__sockaddr *addr, int backlog)
 {
-    gate__sockaddr name = *addr;
     sim__listener *listener;
-    int result = sim__listener_open(world, &name, backlog, 0, &listener);
+    int result = sim__listener_open(world, addr, backlog, 0, &listener);
 
     if (result == 0) {
         result = sim__fd_open(world, NULL, NULL, 0, listener);

@@ -3,8 +3,9 @@
 /*
  * Connections: two bounded flows of bytes. What one end sends takes a latency to be seen by the
  * other; within a flow nothing overtakes, the end and the reset included. A reset that arrives
- * destroys what its receiver has not read, as it may with real ones. So does, at the sender,
- * closing with unread input, or bytes that arrive at a closed end: both answer with a reset.
+ * before the end destroys what its receiver has not read, as it may with real ones. So does, at
+ * the sender, closing with unread input, or bytes that arrive at a closed end: both answer with a
+ * reset.
  */
 
 #include <errno.h>
@@ -115,6 +116,16 @@ static void arrive_data(sim__conn *conn, int from, size_t len)
     }
 }
 
+/* Behind the end of the input it destroys nothing, as on Linux: all of it has come. */
+static void arrive_reset(sim__conn *conn, int side)
+{
+    if (conn->end[side].open && conn->flow[!side].end_seen) {
+        conn->end[side].dead = 1;
+    } else {
+        kill_end(conn, side, -ECONNRESET);
+    }
+}
+
 static void arrive(sim_world *world, void *arg)
 {
     arrival one = *(arrival *)arg;
@@ -125,9 +136,9 @@ static void arrive(sim_world *world, void *arg)
     if (one.what == DATA) {
         arrive_data(conn, one.from, one.len);
     } else if (one.what == END) {
-        conn->flow[one.from].end_seen = 1;
+        conn->flow[one.from].end_seen = !conn->flow[one.from].cut;
     } else {
-        kill_end(conn, !one.from, -ECONNRESET);
+        arrive_reset(conn, !one.from);
     }
     tell(conn, !one.from);
     sim__conn_unref(conn);
@@ -250,6 +261,7 @@ void sim__conn_reset(sim__conn *conn, int side)
         if (flow->len > flow->seen &&
             sim__chance(conn->world, SIM_RESET_LOSES, conn->world->knobs.reset_loses_pct)) {
             flow->len = flow->seen;
+            flow->cut = 1;
         }
         conn->end[side].dead = 1;
         empty(&conn->flow[!side]);

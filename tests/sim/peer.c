@@ -242,6 +242,11 @@ void sim_peer_reset(sim_peer *peer)
     leave(peer, 1);
 }
 
+uint64_t sim_peer_accepted_ns(const sim_peer *peer)
+{
+    return peer->conn != NULL && peer->conn->end[!peer->side].open ? peer->conn->accepted_ns : 0;
+}
+
 void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
                       void (*accepted)(sim_peer *peer, void *arg), void *arg)
 {
@@ -252,6 +257,7 @@ void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
         return;
     }
     listener->accepted = accepted;
+    listener->room = accepted != NULL ? listener->room : 0;
     listener->arg = arg;
 }
 

@@ -14,6 +14,10 @@
  * The backend also holds its user to the contract of io/io.h. A breach, a loop that spins and one
  * that waits for something that cannot come all call fail (by default: print a line and abort);
  * from then on run() returns -EIO. One thread.
+ *
+ * The library is linked here with its allocations and threads led to the simulator (lib_calls.h).
+ * So those of a world can be counted and can fail, and a server's workers are fibers of the one
+ * thread: where one of them runs its loop, the seed says who goes on.
  */
 
 #include <stddef.h>
@@ -52,6 +56,14 @@ typedef struct sim_knobs {
     sim_faults send;
     sim_faults shutdown;
     sim_faults close;              /* closed all the same */
+    sim_faults open;               /* a gate_io cannot be opened */
+    sim_faults listen;             /* an address cannot be listened on */
+    sim_faults thread;             /* a thread of the library's does not start */
+    uint64_t alloc_fails_at;       /* the library's n-th allocation in this world fails, */
+    uint64_t alloc_fails_for;      /* ... and the next ones, so many in all; 0 is 1 */
+    uint32_t held_pct;             /* what is done is told later; nothing overtakes it */
+    uint32_t held_room;            /* ... while so many wait nothing more is done; default 4 */
+    uint64_t held_max_ns;          /* ... for so long at most */
     uint32_t cancel_race_pct;      /* a cancelled op gives its result if it has one */
     uint32_t recv_multishot;       /* recv stays armed */
     uint32_t multishot_end_pct;    /* ... and ends by itself after bytes */
@@ -92,6 +104,11 @@ typedef enum sim_knob {
     SIM_EARLY,
     SIM_LATE,
     SIM_EMFILE,
+    SIM_HELD,
+    SIM_OPEN_FAULT,
+    SIM_LISTEN_FAULT,
+    SIM_THREAD_FAULT,
+    SIM_ALLOC,
     SIM_KNOB_COUNT
 } sim_knob;
 
@@ -100,6 +117,9 @@ const char *sim_knob_name(sim_knob knob);
 /* Draws a set of knobs, many of which are off. But for the errors, none of them keeps an honest
  * exchange from its end for longer than seconds. */
 void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng);
+
+/* Adds, most often, nothing: what a process may run out of, with which a server may not start. */
+void sim_knobs_draw_want(sim_knobs *knobs, sim_rng *rng);
 
 typedef struct sim_world sim_world;
 typedef struct sim_peer sim_peer;
@@ -121,8 +141,23 @@ void sim_on_fail(sim_world *world, sim_fail *fail, void *arg);
 /* Calls fail as a breach of the contract does. */
 void sim_failed(sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Fails if a descriptor or a gate_io is left. */
+/* Fails if a descriptor or a gate_io is left, or memory that the library has taken. */
 void sim_check_end(sim_world *world);
+
+/* Fails where nothing moves on an accepted connection for longer. 0: no limit. */
+void sim_watch_lives(sim_world *world, uint64_t life_max_ns);
+
+/* Memory that the library has taken in this world and holds. */
+uint64_t sim_lib_bytes(const sim_world *world);
+
+/* Switches every knob off. What has happened stays. */
+void sim_heal(sim_world *world);
+
+/* A callback that takes its time: the clock moves, and nothing else. */
+void sim_spend(sim_world *world, uint64_t ns);
+
+/* All that was spent. */
+uint64_t sim_spent(const sim_world *world);
 
 uint64_t sim_now(const sim_world *world);
 uint64_t sim_seed(const sim_world *world);
@@ -139,19 +174,27 @@ uint64_t sim_hash(const sim_world *world);
 /* How many events and completions that were. */
 uint64_t sim_steps(const sim_world *world);
 
-/* Connections that were still in a listener's queue when it was closed. */
-uint64_t sim_queue_lost(const sim_world *world);
+/* When the first of the connections had come that were still in a listener's queue when it was
+ * closed; UINT64_MAX: there was none. */
+uint64_t sim_queue_lost_ns(const sim_world *world);
 
 /* Calls fn(world, arg) at the time at_ns, at once if that is over. */
 void sim_at(sim_world *world, uint64_t at_ns, sim_event *fn, void *arg);
 void sim_in(sim_world *world, uint64_t delay_ns, sim_event *fn, void *arg);
+
+/* Calls fn(world, arg) in the middle of that step (see sim_steps), whatever that is. One at a time;
+ * a step of 0 takes it back. */
+void sim_at_step(sim_world *world, uint64_t step, sim_event *fn, void *arg);
+
+/* Calls fn(world, arg) before each run() does anything: all that was told before is seen to. */
+void sim_on_run(sim_world *world, sim_event *fn, void *arg);
 
 /* ---- Bare gate_io -------------------------------------------------------------------------- */
 
 /* One more gate_io of this world; freed by its own free. */
 gate_io *sim_io_open(sim_world *world);
 
-/* The same for whoever opens its backend through a function; arg is the world. 0. */
+/* The same for whoever opens its backend through a function; arg is the world. 0, -errno. */
 int sim_io_for(gate_io **io, uint32_t kind, void *world);
 
 /* Executes what is due and one run() of each gate_io; where nothing was, moves to the next event.
@@ -161,8 +204,8 @@ int sim_step(sim_world *world);
 /* Steps until *done is not 0 (NULL: never) or the time is until_ns. 1: done. */
 int sim_run_until(sim_world *world, const int *done, uint64_t until_ns);
 
-/* A listening descriptor that belongs to no gate_io yet, for adopt. */
-int sim_listen_fd(sim_world *world, const gate__sockaddr *addr, int backlog);
+/* A listening descriptor that belongs to no gate_io yet, for adopt; *addr becomes its address. */
+int sim_listen_fd(sim_world *world, gate__sockaddr *addr, int backlog);
 
 /* Descriptors in use. */
 size_t sim_descriptors(const sim_world *world);
@@ -231,11 +274,14 @@ void sim_peer_close(sim_peer *peer);
 /* Resets now. */
 void sim_peer_reset(sim_peer *peer);
 
+/* When the other side took the connection from its queue; 0: not yet, or not any more. */
+uint64_t sim_peer_accepted_ns(const sim_peer *peer);
+
 /* Has the peer look again after its behaviour was changed. */
 void sim_peer_kick(sim_peer *peer);
 
 /* Listens at *addr, whose port is chosen if 0, with a peer for each connection, which is set up by
- * accepted(peer, arg). Ends with the world. */
+ * accepted(peer, arg). NULL: its queue is always full. Ends with the world. */
 void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
                       void (*accepted)(sim_peer *peer, void *arg), void *arg);
 

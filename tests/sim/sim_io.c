@@ -113,8 +113,11 @@ static int do_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int bac
     sim_world *world = self(io)->world;
     sim__listener *listener;
     gate__sockaddr name = *addr;
-    int result = sim__listener_open(world, &name, backlog, flags, &listener);
+    int result = sim__fault(world, SIM_LISTEN_FAULT, &world->knobs.listen);
 
+    if (result == 0) {
+        result = sim__listener_open(world, &name, backlog, flags, &listener);
+    }
     if (result == 0) {
         result = sim__fd_open(world, self(io), NULL, 0, listener);
         if (result < 0) {
@@ -155,7 +158,7 @@ static void do_discard(gate_io *io, int fd)
         return;
     }
     for (const sim__rec *rec = own->recs; rec != NULL && !own->world->failed; rec = rec->next) {
-        if (rec->sock != NULL && rec->sock->fd == fd) {
+        if (rec->sock != NULL && rec->sock->fd == fd && !rec->finished) {
             sim_failed(own->world, "discard with %s in flight", kind_name(rec->kind));
         }
     }
@@ -184,6 +187,17 @@ static size_t do_unacked(gate_io *io, const gate_sock *sock)
         return 0;
     }
     return slot->conn->flow[slot->side].len - slot->conn->flow[slot->side].seen;
+}
+
+static void do_reset(gate_io *io, gate_sock *sock)
+{
+    sim__slot *slot = sim__fd_slot(self(io)->world, sock->fd);
+
+    if (slot == NULL || slot->conn == NULL) {
+        sim_failed(self(io)->world, "reset of what is no connection (%d)", sock->fd);
+    } else {
+        slot->reset = 1;
+    }
 }
 
 static uint64_t do_now(gate_io *io)
@@ -320,38 +334,55 @@ void sim_resolves(sim_world *world, const char *host, int result, const gate__so
     world->names = name;
 }
 
-static void do_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done)
+/* Of the name service. */
+static void ask(sim_world *world, sim__rec *rec)
 {
-    sim_world *world = self(io)->world;
-    sim__rec *rec = submit(io, &resolve->op, GATE_OP_RESOLVE, done);
+    gate_resolve *resolve = rec->resolve;
     const sim__name *name = world->names;
 
-    if (rec == NULL) {
-        return;
-    }
-    rec->resolve = resolve;
+    resolve->job = rec;
     while (name != NULL && strcmp(name->host, resolve->host) != 0) {
         name = name->next;
     }
     rec->result = name != NULL ? name->result : GATE_ENAME;
     rec->due_ns = world->now_ns + (name != NULL ? name->delay_ns : 0);
-    if (rec->result == 0) {
-        resolve->count = name->count;
-        memcpy(resolve->addrs, name->addrs, sizeof(resolve->addrs));
-        for (unsigned i = 0; i < name->count; i++) {
-            if (resolve->addrs[i].u.any.sa_family != AF_UNIX) {
-                resolve->addrs[i].u.in4.sin_port = htons(resolve->port);
-            }
+    if (rec->result != 0) {
+        return;
+    }
+    resolve->count = name->count;
+    memcpy(resolve->addrs, name->addrs, sizeof(resolve->addrs));
+    for (unsigned i = 0; i < name->count; i++) {
+        if (resolve->addrs[i].u.any.sa_family != AF_UNIX) {
+            resolve->addrs[i].u.in4.sin_port = htons(resolve->port);
         }
+    }
+}
+
+static void do_resolve(gate_io *io, gate_resolve *resolve, gate_op_done *done)
+{
+    sim_world *world = self(io)->world;
+    sim__rec *rec = submit(io, &resolve->op, GATE_OP_RESOLVE, done);
+
+    if (rec == NULL) {
+        return;
+    }
+    rec->resolve = resolve;
+    rec->due_ns = world->now_ns;
+    rec->result = gate__addr_numeric(&resolve->addrs[0], resolve->host, resolve->port);
+    resolve->count = rec->result == 0;
+    resolve->job = NULL;
+    if (rec->result == 1) {
+        ask(world, rec);
     }
     sim__at(world, rec->due_ns, sim__nothing, NULL);
 }
 
+/* A number's answer is there at once. */
 static void do_resolve_cancel(gate_io *io, gate_resolve *resolve)
 {
     sim__rec *rec = find(self(io), &resolve->op);
 
-    if (rec != NULL) {
+    if (rec != NULL && resolve->job != NULL) {
         rec->cancelled = 1;
     }
 }
@@ -378,6 +409,13 @@ static void do_free(gate_io *io)
         own->recs = rec->next;
         free(rec);
     }
+    while (own->held != NULL) {
+        sim__held *held = own->held;
+
+        own->held = held->next;
+        free(held->result.bytes);
+        free(held);
+    }
     while (*link != own) {
         link = &(*link)->next;
     }
@@ -391,6 +429,7 @@ static const gate_io_ops sim_ops = {
     .adopt = do_adopt,
     .discard = do_discard,
     .unacked = do_unacked,
+    .reset = do_reset,
     .peer = do_peer,
     .accept = do_accept,
     .connect = do_connect,
@@ -415,6 +454,7 @@ gate_io *sim_io_open(sim_world *world)
     io->base.now_ns = world->now_ns;
     io->world = world;
     io->recs_end = &io->recs;
+    io->held_end = &io->held;
     io->next = world->ios;
     world->ios = io;
     return &io->base;
@@ -422,7 +462,12 @@ gate_io *sim_io_open(sim_world *world)
 
 int sim_io_for(gate_io **io, uint32_t kind, void *world)
 {
+    sim_world *in = world;
+    int fault = sim__fault(in, SIM_OPEN_FAULT, &in->knobs.open);
+
     (void)kind;
-    *io = sim_io_open(world);
-    return 0;
+    if (fault == 0) {
+        *io = sim_io_open(in);
+    }
+    return fault;
 }

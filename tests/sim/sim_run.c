@@ -3,7 +3,9 @@
 /*
  * The completing half of the backend: run() moves the world until one of this gate_io's operations
  * can be done, does those that can, and tells their owners. An operation is done at the moment of
- * its completion, not before: between the two the owner may still cancel it.
+ * its completion: between submitting and that the owner may still cancel it. But where completions
+ * are held, they wait in a queue, as those of a ring do: then what is done is done, and the owner
+ * learns of it later.
  *
  * A final completion frees its record before done runs, since done may free the socket and submit
  * again.
@@ -13,20 +15,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gate/gate.h"
 #include "world.h"
 
-enum { LEND_MAX = 65536, SPIN_DEFAULT = 1000 };
+enum { SPIN_DEFAULT = 1000, HELD_DEFAULT = 4 };
 
 static sim__slot *slot_of(const sim__io *io, const sim__rec *rec)
 {
     return sim__fd_slot(io->world, rec->sock->fd);
 }
 
-static int ready(const sim__io *io, const sim__rec *rec)
+int sim__ready(const sim__io *io, const sim__rec *rec)
 {
     const sim__slot *slot;
 
+    if (rec->finished) {
+        return 0;
+    }
     if (rec->cancelled) {
         return 1;
     }
@@ -57,7 +61,7 @@ static int intact(const sim__io *io, const sim__rec *rec)
         sim_failed(io->world, "an op in flight was overwritten");
         return 0;
     }
-    if (rec->sock != NULL && rec->result == 0 && slot_of(io, rec) == NULL) {
+    if (rec->sock != NULL && rec->result == 0 && !rec->finished && slot_of(io, rec) == NULL) {
         sim_failed(io->world, "the socket of an op in flight was overwritten");
         return 0;
     }
@@ -90,245 +94,104 @@ static void requeue(sim__io *io, sim__rec *rec)
     io->recs_len++;
 }
 
-static void complete(sim__io *io, sim__rec *rec, int result, unsigned flags)
+/* ---- Telling the owners ---------------------------------------------------------------------- */
+
+/* When it and what it is about have last moved: what its deadlines run from. */
+static void note_moved(sim__io *io, const sim__rec *rec, int value)
+{
+    const sim__slot *slot = NULL;
+
+    if (value >= 0 && rec->kind == GATE_OP_ACCEPT) {
+        slot = sim__fd_slot(io->world, value);
+        slot->conn->accepted_ns = io->world->now_ns;
+    } else if (value >= 0 && rec->sock != NULL) {
+        slot = slot_of(io, rec);
+    }
+    if (slot != NULL && slot->conn != NULL) {
+        slot->conn->moved_ns = io->world->now_ns;
+    }
+}
+
+static void deliver(sim__io *io, sim__rec *rec, sim__result result)
 {
     gate_op *op = rec->op;
     gate_op_done *done = rec->done;
 
-    sim__note(io->world, 2 + rec->kind, (uint64_t)(int64_t)result, flags);
-    if (flags & GATE_IO_MORE) {
+    sim__note(io->world, 2 + rec->kind, (uint64_t)(int64_t)result.value, result.flags);
+    if (result.closed) {
+        rec->sock->fd = -1;
+    }
+    if (rec->kind == GATE_OP_RECV) {
+        op->buf = result.bytes;
+    }
+    note_moved(io, rec, result.value);
+    if (result.flags & GATE_IO_MORE) {
         requeue(io, rec);
     } else {
         unlink_rec(io, rec);
         free(rec);
         op->kind = GATE_OP_NONE;
     }
-    done(&io->base, op, result, flags);
+    done(&io->base, op, result.value, result.flags);
+    if (result.bytes != NULL) {
+        memset(result.bytes, 0xa5, (size_t)result.value);
+        free(result.bytes);
+    }
 }
 
-/* ---- One operation of each kind ------------------------------------------------------------ */
-
-static int no_room(int error)
+static size_t held_room(const sim_world *world)
 {
-    return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+    return world->knobs.held_room ? world->knobs.held_room : HELD_DEFAULT;
 }
 
-static void finish_accept(sim__io *io, sim__rec *rec)
+void sim__complete(sim__io *io, sim__rec *rec, sim__result result)
 {
     sim_world *world = io->world;
-    sim__listener *listener = slot_of(io, rec)->listener;
-    unsigned flags = GATE_IO_MORE;
-    int result;
+    sim__held *held;
 
-    if (listener->count == 0) {
-        complete(io, rec, rec->cancelled ? -ECANCELED : -EAGAIN, 0);
+    /* Nothing overtakes. */
+    if (io->held == NULL && !sim__chance(world, SIM_HELD, world->knobs.held_pct)) {
+        io->delivered++;
+        deliver(io, rec, result);
         return;
     }
-    result = sim__fault(world, SIM_ACCEPT_FAULT, &world->knobs.accept);
-    if (result == 0) {
-        result = sim__fd_open(world, io, listener->queue[0], 1, NULL);
-    }
-    if (result >= 0) {
-        sim__listener_pop(listener);
-        if (!rec->cancelled && sim__chance(world, SIM_ACCEPT_END, world->knobs.accept_end_pct)) {
-            flags = 0;
+    held = sim__alloc(sizeof(*held));
+    *held = (sim__held){.rec = rec, .result = result};
+    held->due_ns = world->now_ns + sim_rng_below(&world->order, world->knobs.held_max_ns);
+    rec->finished = (result.flags & GATE_IO_MORE) == 0;
+    *io->held_end = held;
+    io->held_end = &held->next;
+    io->held_len++;
+    sim__at(world, held->due_ns, sim__nothing, NULL);
+}
+
+static int held_due(const sim__io *io)
+{
+    return io->held != NULL && io->held->due_ns <= io->world->now_ns;
+}
+
+static void deliver_held(sim__io *io)
+{
+    while (held_due(io) && !io->world->failed) {
+        sim__held *held = io->held;
+        sim__held one = *held;
+
+        io->held = held->next;
+        if (io->held == NULL) {
+            io->held_end = &io->held;
         }
-        complete(io, rec, result, flags);
-        return;
-    }
-    if (!no_room(result)) {
-        sim__conn *conn = sim__listener_pop(listener);
-
-        sim__conn_blame(conn);
-        sim__conn_reset(conn, 1);
-    }
-    complete(io, rec, result, 0);
-}
-
-static void finish_connect(sim__io *io, sim__rec *rec)
-{
-    gate_sock *sock = rec->sock;
-    int result = rec->result;
-
-    if (result == 0) {
-        int connected = slot_of(io, rec)->conn->connected;
-
-        result = connected == 1 ? 0 : connected;
-    }
-    if (result < 0 && sock->fd >= 0) {
-        sim__fd_close(io->world, sock->fd);
-        sock->fd = -1;
-    }
-    complete(io, rec, result, 0);
-}
-
-/* How much of `len` bytes this recv gives. */
-static size_t recv_size(sim_world *world, size_t len)
-{
-    const sim_knobs *knobs = &world->knobs;
-    size_t size = len < LEND_MAX ? len : LEND_MAX;
-
-    if (knobs->recv_max != 0 && size > knobs->recv_max) {
-        world->fired[SIM_RECV_MAX]++;
-        size = knobs->recv_max;
-    }
-    if (size > 1 && sim__chance(world, SIM_RECV_PARTIAL, knobs->recv_partial_pct)) {
-        size = 1 + sim_rng_below(&world->faults, size - 1);
-    }
-    return size > 1 && sim__chance(world, SIM_LEND_ONE, knobs->lend_one_pct) ? 1 : size;
-}
-
-/* The bytes are lent in a block of exactly their size, which is gone when done returns. */
-static void lend(sim__io *io, sim__rec *rec, sim__conn *conn, int side)
-{
-    sim_world *world = io->world;
-    size_t seen = conn->flow[!side].seen;
-    size_t size = recv_size(world, seen);
-    uint8_t *bytes = sim__alloc(size);
-    unsigned flags = size < seen ? GATE_IO_FULL : 0;
-
-    sim__conn_recv(conn, side, bytes, size);
-    if (flags == 0 && sim__chance(world, SIM_FULL, world->knobs.full_pct)) {
-        flags = GATE_IO_FULL;
-    }
-    if (world->knobs.recv_multishot && (rec->op->flags & GATE_IO_STAY) &&
-        (rec->cancelled ||
-         !sim__chance(world, SIM_MULTISHOT_END, world->knobs.multishot_end_pct))) {
-        flags |= GATE_IO_MORE;
-    }
-    rec->op->buf = bytes;
-    complete(io, rec, (int)size, flags);
-    memset(bytes, 0xa5, size);
-    free(bytes);
-}
-
-static void finish_recv(sim__io *io, sim__rec *rec)
-{
-    sim_world *world = io->world;
-    sim__slot *slot = slot_of(io, rec);
-    sim__conn *conn = slot->conn;
-    int result = sim__fault(world, SIM_RECV_FAULT, &world->knobs.recv);
-
-    rec->op->buf = NULL;
-    if (result != 0) {
-        sim__conn_break(conn, slot->side, result);
-    } else if (conn->flow[!slot->side].seen > 0) {
-        lend(io, rec, conn, slot->side);
-        return;
-    } else {
-        result = sim__conn_recv(conn, slot->side, NULL, 0);
-    }
-    complete(io, rec, result, 0);
-}
-
-static size_t send_size(sim_world *world, size_t len, size_t room)
-{
-    const sim_knobs *knobs = &world->knobs;
-    size_t size = len < room ? len : room;
-
-    if (knobs->send_max != 0 && size > knobs->send_max) {
-        world->fired[SIM_SEND_MAX]++;
-        size = knobs->send_max;
-    }
-    if (size > 1 && sim__chance(world, SIM_SEND_PARTIAL, knobs->send_partial_pct)) {
-        size = 1 + sim_rng_below(&world->faults, size - 1);
-    }
-    return size;
-}
-
-static void finish_send(sim__io *io, sim__rec *rec)
-{
-    sim_world *world = io->world;
-    gate_sock *sock = rec->sock;
-    sim__slot *slot = slot_of(io, rec);
-    sim__conn *conn = slot->conn;
-    unsigned flags = 0;
-    int result = sim__fault(world, SIM_SEND_FAULT, &world->knobs.send);
-
-    if (result != 0) {
-        sim__conn_break(conn, slot->side, result);
-        complete(io, rec, result, 0);
-        return;
-    }
-    result = sim__conn_send(conn, slot->side, rec->op->buf,
-                            send_size(world, rec->op->len, sim__conn_room(conn, slot->side)));
-    if ((rec->op->flags & GATE_IO_LAST) && result >= 0 && (size_t)result == rec->op->len &&
-        !sim__chance(world, SIM_LAST_KEPT, world->knobs.last_kept_pct)) {
-        sim__fd_close(world, sock->fd);
-        sock->fd = -1;
-        flags = GATE_IO_CLOSED;
-    }
-    complete(io, rec, result, flags);
-}
-
-static void finish_shutdown(sim__io *io, sim__rec *rec)
-{
-    sim_world *world = io->world;
-    sim__slot *slot = slot_of(io, rec);
-    int result = sim__fault(world, SIM_SHUTDOWN_FAULT, &world->knobs.shutdown);
-
-    if (result != 0) {
-        sim__conn_blame(slot->conn);
-    } else {
-        result = sim__conn_end(slot->conn, slot->side);
-    }
-    complete(io, rec, result, 0);
-}
-
-/* A close that fails has closed. */
-static void finish_close(sim__io *io, sim__rec *rec)
-{
-    sim_world *world = io->world;
-    int result = sim__fault(world, SIM_CLOSE_FAULT, &world->knobs.close);
-
-    sim__fd_close(world, rec->sock->fd);
-    rec->sock->fd = -1;
-    complete(io, rec, result, 0);
-}
-
-/* ---- run() --------------------------------------------------------------------------------- */
-
-/* Whether a cancelled op gives what it has got all the same. */
-static int wins_race(sim__io *io, sim__rec *rec)
-{
-    int has_result;
-
-    if (rec->kind == GATE_OP_CLOSE || rec->kind == GATE_OP_SHUTDOWN) {
-        return 1;
-    }
-    rec->cancelled = 0;
-    has_result = ready(io, rec);
-    rec->cancelled = 1;
-    return has_result &&
-           sim__chance(io->world, SIM_CANCEL_RACE, io->world->knobs.cancel_race_pct);
-}
-
-static void finish_cancelled(sim__io *io, sim__rec *rec)
-{
-    if (rec->kind == GATE_OP_CONNECT && rec->sock->fd >= 0) {
-        sim__fd_close(io->world, rec->sock->fd);
-        rec->sock->fd = -1;
-    }
-    rec->op->buf = NULL;
-    complete(io, rec, -ECANCELED, 0);
-}
-
-static void finish(sim__io *io, sim__rec *rec)
-{
-    static void (*const finishers[])(sim__io *, sim__rec *) = {
-        [GATE_OP_ACCEPT] = finish_accept, [GATE_OP_RECV] = finish_recv,
-        [GATE_OP_CONNECT] = finish_connect, [GATE_OP_SEND] = finish_send,
-        [GATE_OP_SHUTDOWN] = finish_shutdown, [GATE_OP_CLOSE] = finish_close,
-    };
-
-    if (rec->cancelled && !wins_race(io, rec)) {
-        finish_cancelled(io, rec);
-    } else if (rec->kind == GATE_OP_RESOLVE) {
-        complete(io, rec, rec->result, 0);
-    } else {
-        finishers[rec->kind](io, rec);
+        io->held_len--;
+        free(held);
+        io->delivered++;
+        if (intact(io, one.rec)) {
+            deliver(io, one.rec, one.result);
+        } else {
+            free(one.result.bytes);
+        }
     }
 }
+
+/* ---- run() ----------------------------------------------------------------------------------- */
 
 static void shuffle(sim_world *world, sim__rec **batch, size_t len)
 {
@@ -342,39 +205,57 @@ static void shuffle(sim_world *world, sim__rec **batch, size_t len)
     }
 }
 
+int sim__io_ready(const sim__io *io)
+{
+    if (io->woken || held_due(io)) {
+        return 1;
+    }
+    for (const sim__rec *rec = io->recs; rec != NULL && io->held_len < held_room(io->world);
+         rec = rec->next) {
+        if (sim__ready(io, rec)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Does what can be done, at most once each. A record of the batch is freed by its own completion
  * only, so the pointers stay good; another's done may have made it wait again. */
 static size_t finish_batch(sim__io *io)
 {
     const sim_knobs *knobs = &io->world->knobs;
-    sim__rec **batch = sim__alloc((io->recs_len + 1) * sizeof(sim__rec *));
+    size_t room = held_room(io->world);
+    sim__rec **batch;
     size_t len = 0;
     size_t finished = 0;
 
+    io->delivered = 0;
+    deliver_held(io);
+    batch = sim__alloc((io->recs_len + 1) * sizeof(sim__rec *));
     for (sim__rec *rec = io->recs; rec != NULL; rec = rec->next) {
         if (!intact(io, rec)) {
             len = 0;
             break;
         }
-        if (ready(io, rec)) {
+        if (sim__ready(io, rec)) {
             batch[len++] = rec;
         }
     }
     if (knobs->shuffle) {
         shuffle(io->world, batch, len);
     }
-    for (size_t i = 0; i < len && !io->world->failed; i++) {
+    for (size_t i = 0; i < len && io->held_len < room && !io->world->failed; i++) {
         if (knobs->batch_max != 0 && finished == knobs->batch_max) {
             io->world->fired[SIM_BATCH]++;
             break;
         }
-        if (intact(io, batch[i]) && ready(io, batch[i])) {
-            finish(io, batch[i]);
+        if (intact(io, batch[i]) && sim__ready(io, batch[i])) {
+            sim__finish(io, batch[i]);
             finished++;
         }
     }
     free(batch);
-    return finished;
+    return io->delivered;
 }
 
 static void watch_progress(sim__io *io)
@@ -389,6 +270,38 @@ static void watch_progress(sim__io *io)
     }
 }
 
+/* What was due when the last turn began has been seen to since. */
+static void watch_lives(sim__io *io)
+{
+    sim_world *world = io->world;
+
+    for (size_t i = 0; i < world->slots_len && world->life_max_ns != 0; i++) {
+        const sim__slot *slot = &world->slots[i];
+
+        if (slot->owner == io && slot->conn != NULL && slot->conn->accepted_ns != 0 &&
+            io->base.turn_ns > slot->conn->moved_ns + world->life_max_ns) {
+            sim_failed(world, "connection %zu outlived its deadlines: nothing moved for %.3f s", i,
+                       (double)(io->base.turn_ns - slot->conn->moved_ns) / SIM_SECOND);
+            return;
+        }
+    }
+}
+
+/* 1: there was something to return for. */
+static int take_stock(sim__io *io)
+{
+    io->base.now_ns = io->world->now_ns;
+    io->base.turn_ns = io->world->now_ns;
+    if (finish_batch(io) > 0) {
+        return 1;
+    }
+    if (io->woken) {
+        io->woken = 0;
+        return 1;
+    }
+    return 0;
+}
+
 static void turn(sim__io *io, uint64_t deadline_ns)
 {
     sim_world *world = io->world;
@@ -396,13 +309,7 @@ static void turn(sim__io *io, uint64_t deadline_ns)
 
     while (!world->failed) {
         sim__pump(world);
-        io->base.now_ns = world->now_ns;
-        io->base.turn_ns = world->now_ns;
-        if (finish_batch(io) > 0 || moved < 0) {
-            return;
-        }
-        if (io->woken) {
-            io->woken = 0;
+        if (take_stock(io) || moved < 0) {
             return;
         }
         if (deadline_ns <= world->now_ns || world->failed) {
@@ -424,7 +331,16 @@ int sim__run(gate_io *base, uint64_t deadline_ns)
     if (!world->failed) {
         io->running = 1;
         world->now_ns += sim_rng_below(&world->order, world->knobs.turn_max_ns);
-        turn(io, deadline_ns);
+        watch_lives(io);
+        if (world->run_fn != NULL) {
+            world->run_fn(world, world->run_arg);
+        }
+        if (world->fibers_len > 0) {
+            sim__fiber_await(io, deadline_ns);
+            take_stock(io);
+        } else {
+            turn(io, deadline_ns);
+        }
         watch_progress(io);
         io->running = 0;
     }

@@ -41,8 +41,10 @@ def finish(run, output, seconds):
 
 def add(sums, knobs, output):
     """Adds the numbers that a run has told."""
-    for what in ("seeds", "steps"):
+    for what in ("seeds", "steps", "drains", "requests", "answers", "excused"):
         sums[what] += sum(map(int, re.findall(rf"^{what} (\d+)$", output, flags=re.M)))
+    over = map(int, re.findall(r"^over_us (\d+)$", output, flags=re.M))
+    sums["over_us"] = max(sums["over_us"], *over, 0)
     for count, knob in re.findall(r"^fired (\d+) (.+)$", output, flags=re.M):
         knobs[knob] += int(count)
 
@@ -76,6 +78,10 @@ def main():
         bad += violations(output, wrong)
     for knob in sorted(knobs):
         print(f"{knobs[knob]:14,} {knob}" + ("" if knobs[knob] else "   NEVER FIRED"))
+    print(f"{sums['drains']:,} drains in the middle; of {sums['requests']:,} requests that had "
+          f"reached the handler {sums['answers']:,} were answered (and {sums['excused']:,} more "
+          "were in seeds where a timeout or a lack of memory may cost one); the end came at most "
+          f"{sums['over_us'] / 1000:.1f} ms after its deadline")
     print(f"{sums['seeds']:,} seeds from {first} on, on {len(runs)} cores 10^12 apart, "
           f"{sums['steps']:,} steps, {time.monotonic() - begun:.0f} s, {len(bad)} violations")
     for line in bad:

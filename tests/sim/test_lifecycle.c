@@ -252,6 +252,26 @@ static void test_drain_deadline_cuts_the_rest(void **state)
     scene_close(&all.scene);
 }
 
+/* The kernel takes a while to end the listener, in which the server waits and does not spin. */
+static void test_the_end_of_a_drain_is_waited_for(void **state)
+{
+    static const sim_knobs knobs = {.held_pct = 100, .held_max_ns = 50 * SIM_MS, .spin_max = 20};
+    desk all = {.options = {.drain_timeout_ms = 2000, .timeout_ms = 60000, .connections_max = 1}};
+    sim_peer *peers[2];
+
+    (void)state;
+    desk_open(&all, &knobs, gate_codec_line());
+    for (int i = 0; i < 2; i++) {
+        peers[i] = scene_peer(&all.scene, NULL); /* the other one waits in the queue */
+        sim_peer_send(peers[i], "e", 1);
+    }
+    scene_stop_in(&all.scene, second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_DRAIN_TIMEOUT], 1);
+    assert_in_range(all.scene.end_ns - all.scene.start_ns, 3 * second, 3 * second + 200 * SIM_MS);
+    scene_close(&all.scene);
+}
+
 static void test_stop_before_serve_serves_the_queue(void **state)
 {
     desk all = {0};
@@ -261,8 +281,8 @@ static void test_stop_before_serve_serves_the_queue(void **state)
     desk_open(&all, NULL, NULL);
     peer = scene_peer(&all.scene, NULL);
     sim_peer_send(peer, "1", 1);
-    gate_server_stop(all.scene.server);
-    gate_server_stop(all.scene.server);
+    scene_stop(&all.scene);
+    scene_stop(&all.scene);
     scene_serve(&all.scene);
     sim_run_until(all.scene.world, NULL, all.scene.end_ns + second);
     desk_got(peer, "welcome to server!");
@@ -281,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_over_peer_connections_max_the_next_is_closed),
         cmocka_unit_test(test_stop_drains),
         cmocka_unit_test(test_drain_deadline_cuts_the_rest),
+        cmocka_unit_test(test_the_end_of_a_drain_is_waited_for),
         cmocka_unit_test(test_stop_before_serve_serves_the_queue),
     };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Many seeds, each a small world of its own; one that fails is named in one line.
+/* Many seeds, each a small world for a server and one for a client; one that fails is named in one
+ * line.
  *
  * GATE_SEED=    runs that one only
  * GATE_FIRST=   the first, else 1
@@ -17,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "calls.h"
 #include "swarm.h"
 
 enum { SEEDS_DEFAULT = 2000, FAILURES_MAX = 10, REPLAYED_OF = 100 };
@@ -36,45 +38,88 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
     return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
-/* One seed; of a hundred, one runs again and must have the same history. */
-static void run_seed(uint64_t seed, int *failures, swarm_sums *sums)
+typedef struct seed_sums {
+    swarm_sums swarm;
+    calls_sums calls;
+} seed_sums;
+
+/* Depends on all that has happened. */
+static uint64_t run_worlds(uint64_t seed, int *failures, seed_sums *sums)
 {
-    swarm_sums again = {0};
+    uint64_t hash = swarm_run(seed, show, failures, &sums->swarm);
+
+    return hash * 31 + calls_run(seed, show, failures, &sums->calls);
+}
+
+/* One seed; of a hundred, one runs again and must have the same history. */
+static void run_seed(uint64_t seed, int *failures, seed_sums *sums)
+{
+    seed_sums again = {0};
     uint64_t hash;
 
     if (getenv("GATE_TELL") != NULL) {
         printf("seed %llu\n", (unsigned long long)seed);
         fflush(stdout);
     }
-    hash = swarm_run(seed, show, failures, sums);
-    if (seed % REPLAYED_OF == 0 && *failures == 0 &&
-        swarm_run(seed, show, failures, &again) != hash) {
+    hash = run_worlds(seed, failures, sums);
+    if (seed % REPLAYED_OF == 0 && *failures == 0 && run_worlds(seed, failures, &again) != hash) {
         ++*failures;
         print_error("the second run of GATE_SEED=%llu differs\n", (unsigned long long)seed);
     }
 }
 
-/* A server connects nowhere. */
-static int can_fire(int knob)
+static uint64_t fired(const seed_sums *sums, int knob)
 {
-    return knob != SIM_CONNECT_FAULT;
+    return sums->swarm.fired[knob] + sums->calls.fired[knob];
 }
 
-static void tell_sums(uint64_t seeds, const swarm_sums *sums)
+static void tell_sums(uint64_t seeds, const seed_sums *sums)
 {
-    printf("seeds %llu\nsteps %llu\n", (unsigned long long)seeds, (unsigned long long)sums->steps);
+    const swarm_sums *swarm = &sums->swarm;
+
+    printf("seeds %llu\nsteps %llu\n", (unsigned long long)seeds,
+           (unsigned long long)(swarm->steps + sums->calls.steps));
+    printf("drains %llu\nrequests %llu\nanswers %llu\nexcused %llu\nover_us %llu\n",
+           (unsigned long long)swarm->drains, (unsigned long long)swarm->drain_requests,
+           (unsigned long long)swarm->drain_answers, (unsigned long long)swarm->drain_excused,
+           (unsigned long long)swarm->drain_over_ns / 1000);
+    for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
+        printf("fired %llu %s\n", (unsigned long long)swarm->seen[event],
+               swarm_event_name((swarm_event)event));
+    }
     for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
-        if (can_fire(knob)) {
-            printf("fired %llu %s\n", (unsigned long long)sums->fired[knob],
-                   sim_knob_name((sim_knob)knob));
-        }
+        printf("fired %llu %s\n", (unsigned long long)fired(sums, knob),
+               sim_knob_name((sim_knob)knob));
+    }
+    for (int code = 0; code < CALLS_CODES; code++) {
+        printf("fired %llu a client says: %s\n", (unsigned long long)sums->calls.codes[code],
+               calls_code_name(code));
     }
     fflush(stdout);
 }
 
+static void check_fired(const seed_sums *sums)
+{
+    for (int knob = 0; knob < SIM_KNOB_COUNT; knob++) {
+        if (fired(sums, knob) == 0) {
+            fail_msg("knob %s never fired", sim_knob_name((sim_knob)knob));
+        }
+    }
+    for (int event = 0; event < SWARM_EVENT_COUNT; event++) {
+        if (sums->swarm.seen[event] == 0) {
+            fail_msg("never: %s", swarm_event_name((swarm_event)event));
+        }
+    }
+    for (int code = 0; code < CALLS_CODES; code++) {
+        if (sums->calls.codes[code] == 0) {
+            fail_msg("no client ever said: %s", calls_code_name(code));
+        }
+    }
+}
+
 static void test_every_seed_keeps_the_rules(void **state)
 {
-    swarm_sums sums = {0};
+    seed_sums sums = {0};
     uint64_t first = number_from("GATE_SEED", number_from("GATE_FIRST", 1));
     uint64_t seconds = number_from("GATE_SECONDS", 0);
     uint64_t count = number_from("GATE_SEEDS", seconds != 0 ? UINT64_MAX : SEEDS_DEFAULT);
@@ -96,10 +141,8 @@ static void test_every_seed_keeps_the_rules(void **state)
         tell_sums(done, &sums);
     }
     assert_int_equal(failures, 0);
-    for (int knob = 0; knob < SIM_KNOB_COUNT && done >= SEEDS_DEFAULT; knob++) {
-        if (can_fire(knob) && sums.fired[knob] == 0) {
-            fail_msg("knob %s never fired", sim_knob_name((sim_knob)knob));
-        }
+    if (done >= SEEDS_DEFAULT) {
+        check_fired(&sums);
     }
 }
 

@@ -10,6 +10,8 @@
 #define START_NS (UINT64_C(1000) * SIM_SECOND)
 
 enum { EVENTS_MAX = 1000000 }; /* of one moment */
+sim_world *sim__current;
+
 enum { STREAM_NET = 1, STREAM_FAULTS = 2, STREAM_ORDER = 3 };
 
 void *sim__alloc(size_t size)
@@ -148,6 +150,12 @@ int sim__wait(sim_world *world, uint64_t limit_ns)
     return 1;
 }
 
+void sim_on_run(sim_world *world, sim_event *fn, void *arg)
+{
+    world->run_fn = fn;
+    world->run_arg = arg;
+}
+
 /* ---- The world ----------------------------------------------------------------------------- */
 
 static void die(const char *message, void *arg)
@@ -166,6 +174,9 @@ sim_world *sim_open(uint64_t seed, const sim_knobs *knobs)
     world->hash = seed;
     world->fail = die;
     world->next_port = 40000;
+    world->queue_lost_ns = UINT64_MAX;
+    world->below = sim__current;
+    sim__current = world;
     if (knobs != NULL) {
         world->knobs = *knobs;
     }
@@ -212,6 +223,9 @@ void sim_close(sim_world *world)
         free(name->host);
         free(name);
     }
+    if (sim__current == world) {
+        sim__current = world->below;
+    }
     free(world->heap);
     free(world->slots);
     free(world);
@@ -229,6 +243,9 @@ void sim_failed(sim_world *world, const char *format, ...)
     char line[512];
     va_list args;
 
+    if (world->failed) {
+        return; /* what follows from the first one is nothing new */
+    }
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
@@ -246,6 +263,42 @@ void sim_check_end(sim_world *world)
     if (world->ios != NULL) {
         sim_failed(world, "a gate_io was not freed");
     }
+    if (world->lib_blocks != 0) {
+        sim_failed(world, "%llu allocations left", (unsigned long long)world->lib_blocks);
+    }
+}
+
+void sim_watch_lives(sim_world *world, uint64_t life_max_ns)
+{
+    world->life_max_ns = life_max_ns;
+}
+
+uint64_t sim_lib_bytes(const sim_world *world)
+{
+    return world->lib_bytes;
+}
+
+void sim_heal(sim_world *world)
+{
+    world->knobs = (sim_knobs){0};
+}
+
+void sim_spend(sim_world *world, uint64_t ns)
+{
+    world->now_ns += ns;
+    world->spent_ns += ns;
+}
+
+uint64_t sim_spent(const sim_world *world)
+{
+    return world->spent_ns;
+}
+
+void sim_at_step(sim_world *world, uint64_t step, sim_event *fn, void *arg)
+{
+    world->step_at = step;
+    world->step_fn = fn;
+    world->step_arg = arg;
 }
 
 uint64_t sim_now(const sim_world *world)
@@ -278,9 +331,9 @@ uint64_t sim_steps(const sim_world *world)
     return world->steps;
 }
 
-uint64_t sim_queue_lost(const sim_world *world)
+uint64_t sim_queue_lost_ns(const sim_world *world)
 {
-    return world->queue_lost;
+    return world->queue_lost_ns;
 }
 
 size_t sim_descriptors(const sim_world *world)
@@ -302,7 +355,9 @@ const char *sim_knob_name(sim_knob knob)
         [SIM_MULTISHOT_END] = "multishot_end", [SIM_ACCEPT_END] = "accept_end",
         [SIM_SHUFFLE] = "shuffle",             [SIM_BATCH] = "batch",
         [SIM_EARLY] = "early",                 [SIM_LATE] = "late",
-        [SIM_EMFILE] = "emfile",
+        [SIM_EMFILE] = "emfile",               [SIM_HELD] = "held",
+        [SIM_OPEN_FAULT] = "open_fault",       [SIM_LISTEN_FAULT] = "listen_fault",
+        [SIM_THREAD_FAULT] = "thread_fault",   [SIM_ALLOC] = "alloc",
     };
 
     return names[knob];
@@ -316,6 +371,9 @@ void sim__note(sim_world *world, uint64_t a, uint64_t b, uint64_t c)
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         world->hash = (world->hash ^ values[i]) * 0x100000001b3u;
         world->hash ^= world->hash >> 29;
+    }
+    if (world->steps == world->step_at) {
+        world->step_fn(world, world->step_arg);
     }
 }
 

@@ -6,11 +6,12 @@
 
 #include "sim.h"
 
-enum { SIM__FD_BASE = 100000, SIM__WAIT = INT32_MIN };
+enum { SIM__FD_BASE = 100000, SIM__WAIT = INT32_MIN, SIM__FIBERS_MAX = 8 };
 
 typedef struct sim__conn sim__conn;
 typedef struct sim__listener sim__listener;
 typedef struct sim__io sim__io;
+typedef struct sim__fiber sim__fiber;
 
 /* One direction. bytes[head..head+len) are under way or unread, the first `seen` have arrived. */
 typedef struct sim__flow {
@@ -22,6 +23,7 @@ typedef struct sim__flow {
     uint64_t last_ns; /* when the newest arrives: nothing overtakes */
     int ended;        /* the sender has ended it */
     int end_seen;     /* ... and the receiver knows */
+    int cut;          /* what was under way is lost, and so is an end behind it */
 } sim__flow;
 
 /* One end; side 0 connected, side 1 was accepted. */
@@ -37,6 +39,9 @@ struct sim__conn {
     sim_world *world;
     unsigned refs; /* open ends and events under way */
     int connected; /* 0: not yet, 1, or -errno */
+    uint64_t queued_ns;   /* in a listener's queue since */
+    uint64_t accepted_ns; /* the listener's owner knows since; 0: does not */
+    uint64_t moved_ns;    /* ... and was told of anything that worked */
     sim__end end[2];
     sim__flow flow[2]; /* flow[i] is written by side i */
 };
@@ -57,6 +62,7 @@ typedef struct sim__slot {
     sim__conn *conn;
     sim__listener *listener; /* neither: free */
     int side;
+    int reset; /* closing it resets */
     sim__io *owner;
 } sim__slot;
 
@@ -83,7 +89,17 @@ struct sim_world {
     uint64_t sequence;
     uint64_t hash;
     uint64_t steps;
-    uint64_t queue_lost;
+    uint64_t queue_lost_ns;
+    uint64_t life_max_ns;
+    uint64_t spent_ns;
+    uint64_t step_at;
+    sim_event *step_fn;
+    void *step_arg;
+    sim_event *run_fn;
+    void *run_arg;
+    uint64_t allocs; /* that the library has asked for */
+    uint64_t lib_blocks;
+    uint64_t lib_bytes;
     uint64_t progress; /* changes whenever bytes or descriptors move */
     uint64_t fired[SIM_KNOB_COUNT];
     sim_knobs knobs;
@@ -102,6 +118,10 @@ struct sim_world {
     size_t slots_used;
     sim__listener *listeners;
     sim__io *ios;
+    sim__fiber *fibers[SIM__FIBERS_MAX]; /* the first is whoever started the others */
+    size_t fibers_len;
+    sim__fiber *fiber; /* that runs */
+    sim_world *below;  /* that was open before this one */
     sim_peer *peers;
     sim__name *names;
 };
@@ -118,8 +138,25 @@ typedef struct sim__rec {
     uint64_t due_ns; /* look-up, injected connect failure */
     uint8_t kind;
     uint8_t cancelled;
+    uint8_t raced; /* ... and gave something all the same */
+    uint8_t finished; /* its final completion is held */
     int result; /* look-up, injected connect failure */
 } sim__rec;
+
+typedef struct sim__result {
+    int value;
+    unsigned flags;
+    int closed;     /* the descriptor is gone */
+    uint8_t *bytes; /* lent */
+} sim__result;
+
+/* A completion that waits. */
+typedef struct sim__held {
+    struct sim__held *next;
+    sim__rec *rec;
+    sim__result result;
+    uint64_t due_ns;
+} sim__held;
 
 struct sim__io {
     gate_io base;
@@ -128,6 +165,10 @@ struct sim__io {
     sim__rec *recs; /* oldest first */
     sim__rec **recs_end;
     size_t recs_len;
+    sim__held *held;
+    sim__held **held_end;
+    size_t held_len;
+    size_t delivered; /* in this run */
     uint64_t progress;
     uint32_t idle_runs;
     int running;
@@ -135,6 +176,8 @@ struct sim__io {
 };
 
 /* world.c */
+/* The world that was opened last. */
+extern sim_world *sim__current;
 void *sim__alloc(size_t size);
 void *sim__grow(void *block, size_t size);
 void sim__note(sim_world *world, uint64_t a, uint64_t b, uint64_t c);
@@ -173,11 +216,24 @@ int sim__fd_open(sim_world *world, sim__io *owner, sim__conn *conn, int side,
                  sim__listener *listener);
 sim__slot *sim__fd_slot(sim_world *world, int fd);
 void sim__fd_close(sim_world *world, int fd);
+/* Of a connection: closes with a reset. */
+void sim__fd_reset(sim_world *world, int fd);
 void sim__conn_unref(sim__conn *conn);
 
 /* sim_run.c */
 int sim__run(gate_io *io, uint64_t deadline_ns);
 uint64_t sim__sum(const void *bytes, size_t len);
+int sim__ready(const sim__io *io, const sim__rec *rec);
+/* Whether a run() of it would do something at once. */
+int sim__io_ready(const sim__io *io);
+void sim__complete(sim__io *io, sim__rec *rec, sim__result result);
+
+/* sim_ops.c */
+void sim__finish(sim__io *io, sim__rec *rec);
+
+/* fiber.c */
+/* The running fiber waits in run(): others go on until it is its turn. */
+void sim__fiber_await(sim__io *io, uint64_t deadline_ns);
 
 /* peer.c */
 sim_peer *sim__peer_new(sim_world *world, sim__conn *conn, int side);
