@@ -51,12 +51,15 @@ static struct timeval timeval_of(uint64_t ns)
                             .tv_usec = (suseconds_t)(us % 1000000)};
 }
 
-static void set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
+/* Where it fails, a call that may block would do so beyond the deadline. */
+static int set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
 {
     struct timeval left = timeval_of(left_ns);
 
-    setsockopt(fd, SOL_SOCKET, name, &left, sizeof left);
+    if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left))
+        return -errno;
     *current = left_ns;
+    return 0;
 }
 
 /* May a call block as the time-out stands? */
@@ -80,6 +83,7 @@ static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
 static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
 {
     uint64_t left_ns = time_left(self, deadline_ns);
+    int rc = 0;
 
     if (left_ns == 0)
         return -EAGAIN;
@@ -92,7 +96,9 @@ static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadli
         self->sent = 0;
     }
     if (!fits(self->send_timeout_ns, left_ns))
-        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    if (rc < 0)
+        return rc;
     if (connect(sock->fd, &self->addr.u.any, self->addr.len) == 0)
         return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
     if (errno == EINPROGRESS || errno == EALREADY)
@@ -134,9 +140,10 @@ static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_
     left_ns = time_left(self, deadline_ns);
     if (left_ns == 0)
         return -EAGAIN;
+    rc = 0;
     if (!fits(self->send_timeout_ns, left_ns))
-        set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
-    return send_once(sock, 0);
+        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    return rc < 0 ? rc : send_once(sock, 0);
 }
 
 static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
@@ -155,17 +162,19 @@ static int recv_once(gate__io_blocking *self, gate_sock *sock, int flags)
 static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns, int may_wait)
 {
     uint64_t left_ns = may_wait ? time_left(self, deadline_ns) : 0;
-    int rc;
+    int rc = 0;
 
     if (left_ns > 0 && self->recv_timeout_ns == FOREVER && left_ns != FOREVER)
-        set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+        rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    if (rc < 0)
+        return rc;
     if (left_ns > 0 && fits(self->recv_timeout_ns, left_ns))
         return recv_once(self, sock, 0);
     rc = recv_once(self, sock, MSG_DONTWAIT);
     if (rc != -EAGAIN || left_ns == 0)
         return rc;
-    set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
-    return recv_once(self, sock, 0);
+    rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    return rc < 0 ? rc : recv_once(self, sock, 0);
 }
 
 /* ---- Completions --------------------------------------------------------------------------- */
