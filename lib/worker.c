@@ -4,7 +4,7 @@
 #include "core/codec.h"
 
 enum { NS_PER_MS = 1000000, LINGER_MS = 1000, LINGER_MAX = 256 * 1024 };
-enum { TIGHT_MAX = 32 << 20 }; /* of all workers */
+enum { TIGHT_MAX = 8 << 20 }; /* of all workers */
 
 static uint64_t span(uint32_t ms)
 {

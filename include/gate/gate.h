@@ -270,7 +270,7 @@ typedef struct gate_options {
     uint64_t buffers_max;   /* bytes of parts of requests and of copied replies that all connections
                                may hold together; the one that takes them over it is closed
                                (GATE_CLOSE_NO_MEMORY), over 3/4 of it already if it holds more
-                               than 4 KiB. From half of it, or 32 MiB, none is read further that
+                               than 4 KiB. From half of it, or 8 MiB, none is read further that
                                has 4 KiB of unsent replies. Default no limit */
     uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,6 +78,36 @@ static void test_silent_peers_are_timed_out_all_of_them(void **state)
 }
 
 /* ---- Limits ---- */
+
+static void reset(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    net_close(fd);
+}
+
+static void test_a_storm_of_resets_costs_the_honest_ones_nothing(void **state)
+{
+    (void)state;
+    enum { RESETS = 5000, EACH = 500 };
+    gate_options options = net_options(net_echo, NULL);
+    net_server *s = net_start(&options);
+    for (int i = 1; i <= RESETS; i++) {
+        reset(net_connect(s->port));
+        if (i % EACH == 0) {
+            int fd = net_connect(s->port);
+            net_put(fd, "1");
+            net_expect(fd, "1");
+            net_close(fd);
+        }
+    }
+    /* The kernel may drop one from its queue before it is accepted. */
+    NET_UNTIL(net_stats(s).connections == 0);
+    assert_int_equal(net_stats(s).requests, RESETS / EACH);
+    assert_in_range(net_stats(s).closed[GATE_CLOSE_RESET], RESETS / 2, RESETS);
+    assert_int_equal(net_stats(s).accept_pauses, 0);
+    net_stop(s);
+}
 
 static void test_over_the_most_connections_accepting_waits(void **state)
 {
@@ -300,6 +331,7 @@ int main(void)
         NET_TEST(test_without_descriptors_the_server_waits_and_then_serves_all),
         NET_TEST(test_honest_peers_are_answered_among_silent_ones),
         NET_TEST(test_silent_peers_are_timed_out_all_of_them),
+        NET_TEST(test_a_storm_of_resets_costs_the_honest_ones_nothing),
         NET_TEST(test_over_the_most_connections_accepting_waits),
         NET_TEST(test_stop_at_the_most_connections_still_serves_the_queue),
         NET_TEST(test_one_address_may_not_take_all_connections),

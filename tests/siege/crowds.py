@@ -67,7 +67,7 @@ def crowd(stage):
 
 def besiege(stage, io, size, rounds, seconds, deadline_s):
     with stage.server(io, "--framing", "line", "--timeout", str(deadline_s), "--welcome", WELCOME,
-                      "--backlog", "4096", "--max-output", "4K", wrap=first("prlimit", "-n20000"),
+                      "--backlog", "4096", wrap=first("prlimit", "-n20000"),
                       stdout=subprocess.DEVNULL) as server:
         alone = descriptors(server)
         seen = [play_round(stage, server, size, seconds, deadline_s, alone)
