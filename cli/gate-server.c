@@ -215,7 +215,8 @@ static void stop(int number)
     errno = saved;
 }
 
-/* A reader of our output that has gone must not end the server: SIGPIPE is ignored. */
+/* A reader of our output that has gone must not end the server, nor must a log that is as large as
+ * a file may be: SIGPIPE and SIGXFSZ are ignored. */
 static void catch_signals(gate_server *server)
 {
     struct sigaction action = {.sa_handler = stop, .sa_flags = SA_RESTART};
@@ -227,6 +228,7 @@ static void catch_signals(gate_server *server)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 /* ---- From settings to a server -------------------------------------------------------------- */
@@ -329,6 +331,7 @@ static int serve(doorkeeper *door, const listeners *all)
 {
     int result = listeners_open(all, door->server, (int)door->set->backlog);
 
+    report_begin_events();
     if (result == 0)
         result = give_up_rights(door, all);
     if (result != 0)

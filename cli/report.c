@@ -109,17 +109,37 @@ void report_detail(const char *format, ...)
 
 static struct {
     pthread_mutex_t lock;
+    int terminal[STDERR_FILENO + 1]; /* a descriptor of our own; 0: it is none */
     uint64_t dropped;
     uint64_t told; /* of them */
 } events = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A terminal that polls as writable may have less room than for a line, so it is opened anew, for
+ * writes that do not wait. What can't be opened stays as it is. */
+void report_begin_events(void)
+{
+    char path[32];
+
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+        int own;
+
+        if (!isatty(fd))
+            continue;
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (own >= 0)
+            events.terminal[fd] = own;
+    }
+}
 
 /* A pipe that polls as writable has room for PIPE_BUF bytes, which is more than a line. The
  * descriptor is not made non-blocking: others may have it too. 0: the line is written. */
 static int put(int fd, const char *line, size_t len)
 {
-    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    int to = events.terminal[fd] != 0 ? events.terminal[fd] : fd;
+    struct pollfd ready = {.fd = to, .events = POLLOUT};
 
-    if (poll(&ready, 1, 0) == 1 && write(fd, line, len) == (ssize_t)len)
+    if (poll(&ready, 1, 0) == 1 && write(to, line, len) == (ssize_t)len)
         return 0;
     return -1;
 }

@@ -21,6 +21,9 @@ void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void report_line(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* not with -q */
 void report_detail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* with -v */
 
+/* Before the first event, and before rights are given up. */
+void report_begin_events(void);
+
 /* A line of a program that serves, to a descriptor; any thread. It never waits for whoever reads: a
  * line that cannot be written at once and whole is dropped. How many were stands in front of the
  * next one that can be, on standard error. */

@@ -144,28 +144,31 @@ static const int deadly[] = {
 
 typedef struct limited {
     int call;
-    struct scmp_arg_cmp argument;
+    unsigned count;
+    struct scmp_arg_cmp argument[2];
 } limited;
 
 static int allow_limited(scmp_filter_ctx filter)
 {
     const limited calls[] = {
-        {SCMP_SYS(sendto), SCMP_CMP64(4, SCMP_CMP_EQ, 0, 0)}, /* to the peer, nowhere else */
+        {SCMP_SYS(sendto), 1, {SCMP_CMP64(4, SCMP_CMP_EQ, 0, 0)}}, /* to the peer, nowhere else */
         /* not for reading: a listener would become a socket that can connect, by a fast open */
-        {SCMP_SYS(shutdown), IS(1, SHUT_WR)},
-        {SCMP_SYS(ioctl), IS(1, SIOCOUTQ)},
-        {SCMP_SYS(ioctl), IS(1, TCGETS)}, /* stdio: is it a terminal? */
-        {SCMP_SYS(mmap), HAS(2, PROT_EXEC, 0)},
-        {SCMP_SYS(mprotect), HAS(2, PROT_EXEC, 0)},
-        {SCMP_SYS(tgkill), IS(0, getpid())}, /* abort */
-        {SCMP_SYS(io_uring_register), IS(1, IORING_REGISTER_ENABLE_RINGS)},
-        {SCMP_SYS(io_uring_register), IS(1, IORING_REGISTER_RING_FDS)},
-        {SCMP_SYS(io_uring_register), IS(1, IORING_UNREGISTER_RING_FDS)},
+        {SCMP_SYS(shutdown), 1, {IS(1, SHUT_WR)}},
+        {SCMP_SYS(setsockopt), 2, {IS(1, SOL_SOCKET), IS(2, SO_LINGER)}}, /* a reset */
+        {SCMP_SYS(ioctl), 1, {IS(1, SIOCOUTQ)}},
+        {SCMP_SYS(ioctl), 1, {IS(1, TCGETS)}}, /* stdio: is it a terminal? */
+        {SCMP_SYS(mmap), 1, {HAS(2, PROT_EXEC, 0)}},
+        {SCMP_SYS(mprotect), 1, {HAS(2, PROT_EXEC, 0)}},
+        {SCMP_SYS(tgkill), 1, {IS(0, getpid())}}, /* abort */
+        {SCMP_SYS(io_uring_register), 1, {IS(1, IORING_REGISTER_ENABLE_RINGS)}},
+        {SCMP_SYS(io_uring_register), 1, {IS(1, IORING_REGISTER_RING_FDS)}},
+        {SCMP_SYS(io_uring_register), 1, {IS(1, IORING_UNREGISTER_RING_FDS)}},
     };
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]) && rc == 0; i++)
-        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, calls[i].call, 1, &calls[i].argument);
+        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, calls[i].call, calls[i].count,
+                                    calls[i].argument);
     return rc;
 }
 

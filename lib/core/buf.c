@@ -144,7 +144,7 @@ void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
         chunk->queued_ns = now_ns;
         chunk->newest_ns = now_ns;
         out->bytes += chunk->len;
-        out->memory += chunk->cap;
+        out->memory += gate__chunk_memory(chunk);
         out->tail = chunk;
     }
 }
@@ -194,7 +194,7 @@ void gate__outbuf_sent(gate__outbuf *out, gate__chunk_pool *pool, size_t n)
         gate__chunk *chunk = out->head;
         n -= chunk->len - chunk->sent;
         out->head = chunk->next;
-        out->memory -= chunk->cap;
+        out->memory -= gate__chunk_memory(chunk);
         gate__chunk_free(pool, chunk);
     }
     if (!out->head) {

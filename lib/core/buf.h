@@ -75,12 +75,29 @@ static inline size_t gate__chunk_room(const gate__chunk *chunk)
     return chunk->cap > chunk->len ? chunk->cap - chunk->len : 0;
 }
 
+/* What it takes; borrowed bytes are not its own. */
+static inline size_t gate__chunk_memory(const gate__chunk *chunk)
+{
+    return sizeof *chunk + chunk->cap;
+}
+
 typedef struct gate__outbuf {
     gate__chunk *head;
     gate__chunk *tail;
     size_t bytes;  /* not yet sent */
-    size_t memory; /* of its chunks; borrowed bytes are not its own */
+    size_t memory; /* of its chunks */
 } gate__outbuf;
+
+/* The unsent bytes, or more where they are small answers that each have a chunk of their own, as
+ * deferred and borrowed ones do: then it is their memory that counts. */
+static inline size_t gate__outbuf_weight(const gate__outbuf *out)
+{
+    if (out->memory <= 2 * GATE__CHUNK_SIZE)
+        return out->bytes;
+    size_t gone = out->head->cap ? out->head->sent : 0;
+    size_t half = (out->memory - gone) / 2;
+    return half > out->bytes + GATE__CHUNK_SIZE ? half - GATE__CHUNK_SIZE : out->bytes;
+}
 
 /* Appends head, body and tail of one reply as copies. 0, -ENOMEM (nothing was appended). */
 int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap *wrap,

@@ -133,7 +133,7 @@ static void check_blocked(gate__conn *conn)
     if (config->budget->held > config->budget->tight && output_max > GATE__CHUNK_SIZE)
         output_max = GATE__CHUNK_SIZE;
     conn->blocked = conn->phase == GATE__OPEN &&
-                    (conn->out.bytes + conn->held >= output_max ||
+                    (gate__outbuf_weight(&conn->out) + conn->held >= output_max ||
                      conn->inflight >= config->inflight_max);
 }
 
@@ -329,7 +329,7 @@ static void count_held(gate__conn *conn, const gate__chunk *chunk)
 {
     for (; chunk; chunk = chunk->next) {
         conn->held += chunk->len;
-        conn->held_memory += chunk->cap;
+        conn->held_memory += gate__chunk_memory(chunk);
     }
 }
 

@@ -199,6 +199,26 @@ class SandboxTest(TestCase):
         self.assertEqual(server.stop(), 0)
         self.assertEqual(os.listdir(folder), [])
 
+    def test_reply_that_was_cut_ends_with_a_reset(self):
+        passed = socket.socket()
+        self.addCleanup(passed.close)
+        passed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        passed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        passed.bind(("127.0.0.1", 0))
+        passed.listen()
+        server = self.sandboxed("--welcome", BIG, "--write-timeout", "50ms", "-v",
+                                listen="fd:%d" % passed.fileno(), pass_fds=(passed.fileno(),))
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.settimeout(LIMIT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(passed.getsockname())
+        sock.sendall(b"1")
+        server.err.wait("write_timeout")
+        with self.assertRaises(ConnectionResetError):
+            read_all(sock)
+        self.assertEqual(server.stop(), 0)
+
     def test_request_that_is_being_read_is_answered_after_a_signal(self):
         server = self.sandboxed("--framing", "line", "--workers", "2")
         sock = self.connect(server)

@@ -3,13 +3,14 @@
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import unittest
 
-from harness import (LIMIT, REJECT, SERVER, WELCOME, TestCase, read_all, talk, unread,
-                     wait_until)
+from harness import (LIMIT, REJECT, SERVER, SERVER_OPTIONS, WELCOME, TestCase, read_all, talk,
+                     unread, wait_until)
 
 
 class StopTest(TestCase):
@@ -260,12 +261,8 @@ class LogTest(TestCase):
         log = os.fdopen(reader, "rb", buffering=0)
         self.addCleanup(log.close)
         fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 8192)
-        server = subprocess.Popen([SERVER, "-v", "--json", "-l", "unix:" + path],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writer)
+        server = self.log_to(writer, path)
         os.close(writer)
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
         self.assertIn(b"listening on", log.read(4096))
         for _ in range(1000):
             self.assertEqual(self.ask(path, b"1"), WELCOME)
@@ -278,6 +275,42 @@ class LogTest(TestCase):
         self.assertEqual(sum(missing), told["lines_dropped"])
         self.assertGreater(sum(missing), 0)
         self.assertEqual(len(lines) - len(missing) + sum(missing), 1001)
+        self.assertEqual(server.returncode, 0)
+
+    def test_terminal_that_nobody_reads_holds_up_nobody(self):
+        path = os.path.join(self.folder(), "door")
+        reader, writer = os.openpty()
+        self.addCleanup(os.close, reader)
+        server = self.log_to(writer, path)
+        os.close(writer)
+        self.assertIn(b"listening on", os.read(reader, 4096))
+        self.check_log(server, path, 2000)
+
+    def test_file_that_may_not_grow_is_survived(self):
+        path = os.path.join(self.folder(), "door")
+        name = os.path.join(self.folder(), "log")
+        with open(name, "wb") as log:
+            server = self.log_to(log, path, preexec_fn=lambda: resource.setrlimit(
+                resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)))
+        wait_until(lambda: os.path.getsize(name) > 0, "it listens")
+        self.check_log(server, path, 100)
+
+    def log_to(self, log, path, **more):
+        server = subprocess.Popen([SERVER, *SERVER_OPTIONS, "-v", "--json", "-l", "unix:" + path],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                                  **more)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        return server
+
+    def check_log(self, server, path, count):
+        """There are so many exchanges, and the log does not take all of their lines."""
+        for _ in range(count):
+            self.assertEqual(self.ask(path, b"1"), WELCOME)
+        server.terminate()
+        told = json.loads(server.communicate(timeout=LIMIT)[0])
+        self.assertIn(told["lines_dropped"], range(1, count))
         self.assertEqual(server.returncode, 0)
 
 

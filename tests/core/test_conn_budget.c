@@ -91,10 +91,9 @@ static void test_an_answer_that_waits_its_turn_counts(void **state)
     rig a, b;
     open_two(&a, &b, SIZE_MAX, SIZE_MAX);
     rig_input(&a, "d0\none\n");
-    size_t held = a.budget.held;
-    assert_true(held > GATE__CHUNK_SIZE / 2);
-    rig_answer(&a, 0, "x", 0);
-    assert_int_equal(a.budget.held, held); /* it moved on, and the borrowed one takes nothing */
+    assert_int_equal(a.budget.held, GATE__CHUNK_SIZE);
+    rig_answer(&a, 0, "x", 0); /* it moves on behind the borrowed one */
+    assert_int_equal(a.budget.held, GATE__CHUNK_SIZE + sizeof(gate__chunk));
     rig_flush(&a);
     rig_assert_sent(&a, "xone\n");
     assert_int_equal(a.budget.held, 0);
@@ -129,7 +128,7 @@ static void test_borrowed_bytes_are_not_held(void **state)
     open_two(&a, &b, SIZE_MAX, 1000);
     rig_input(&a, "d\n");
     rig_answer(&a, 0, text, 0);
-    assert_int_equal(a.budget.held, 0);
+    assert_int_equal(a.budget.held, sizeof(gate__chunk));
     rig_flush(&a);
     assert_int_equal(a.sent_len, sizeof text - 1);
     close_two(&a, &b);
@@ -175,6 +174,45 @@ static void test_where_it_gets_tight_a_smaller_limit_of_ones_own_still_holds(voi
     close_two(&a, &b);
 }
 
+/* A few bytes each, but they take many times that. */
+static void test_small_answers_in_chunks_of_their_own_count_as_what_they_take(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    r.config.output_max = GATE__CHUNK_SIZE;
+    for (int i = 0; i < 8; i++) {
+        gate__chunk *chunk = gate__chunk_new(&r.pool, 1);
+        assert_non_null(chunk);
+        gate__chunk_add(chunk, "x", 1);
+        gate__conn_answer_chunks(&r.conn, chunk);
+    }
+    rig_input(&r, "one\ntwo\n");
+    rig_assert_seen(&r, " one");
+    rig_flush(&r);
+    rig_assert_seen(&r, " one two");
+    rig_flush(&r);
+    rig_assert_sent(&r, "xxxxxxxxone\ntwo\n");
+    assert_int_equal(r.budget.held, 0);
+    rig_close(&r);
+}
+
+/* What is left of a large answer is as much as its bytes. */
+static void test_a_large_answer_weighs_what_is_left_of_it(void **state)
+{
+    (void)state;
+    enum { LARGE = 64 * GATE__CHUNK_SIZE };
+    static const char large[LARGE];
+    gate__outbuf out = {0};
+    assert_int_equal(gate__outbuf_put(&out, NULL, &(gate_wrap){0}, large, LARGE, 0), 0);
+    assert_int_equal(gate__outbuf_weight(&out), LARGE);
+    gate__outbuf_sent(&out, NULL, LARGE - 1);
+    assert_int_equal(gate__outbuf_weight(&out), 1);
+    gate__outbuf_sent(&out, NULL, 1);
+    assert_int_equal(gate__outbuf_weight(&out), 0);
+    assert_int_equal(out.memory, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +223,8 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
         cmocka_unit_test(test_input_that_may_not_be_read_yet_takes_little_more_than_it_is),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
+        cmocka_unit_test(test_small_answers_in_chunks_of_their_own_count_as_what_they_take),
+        cmocka_unit_test(test_a_large_answer_weighs_what_is_left_of_it),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),
         cmocka_unit_test(test_where_it_gets_tight_a_smaller_limit_of_ones_own_still_holds),
     };

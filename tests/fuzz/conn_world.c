@@ -279,13 +279,13 @@ static void check_sums(const world *w)
     for (const gate__chunk *chunk = conn->out.head; chunk; chunk = chunk->next) {
         CHECK(chunk->sent < chunk->len);
         bytes += chunk->len - chunk->sent;
-        memory += chunk->cap;
+        memory += gate__chunk_memory(chunk);
     }
     for (const gate__pending *pending = conn->pending; pending; pending = pending->next) {
         inflight++;
         for (const gate__chunk *chunk = pending->answer; chunk; chunk = chunk->next) {
             held += chunk->len;
-            memory += chunk->cap;
+            memory += gate__chunk_memory(chunk);
         }
     }
     CHECK(conn->phase == GATE__CLOSED || memory == w->budget.held);
