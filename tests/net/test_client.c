@@ -221,7 +221,8 @@ static void test_a_request_that_was_cut_ends_with_a_reset(void **state)
     uint16_t port;
     int listener = net_listen(&port, 5);
     char *request = calloc(1, huge);
-    assert_true(request && !gate_client_open(&client, "127.0.0.1", port, &with));
+    assert_non_null(request);
+    assert_int_equal(gate_client_open(&client, "127.0.0.1", port, &with), 0);
     assert_int_equal(gate_client_call(client, request, huge, NULL, &len, 100), GATE_ELATE);
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     errno = 0;
