@@ -4,7 +4,7 @@
 #include "core/codec.h"
 
 enum { NS_PER_MS = 1000000, LINGER_MS = 1000, LINGER_MAX = 256 * 1024 };
-enum { TIGHT_MAX = 8 << 20 }; /* of all workers */
+enum { TIGHT_FACTOR = 8 }; /* times output_max */
 
 static uint64_t span(uint32_t ms)
 {
@@ -14,8 +14,9 @@ static uint64_t span(uint32_t ms)
 static size_t tight(const gate_options *options)
 {
     uint64_t half = options->buffers_max / 2;
-    uint64_t most = TIGHT_MAX / options->workers;
-    return (size_t)(half < most ? half : most);
+    if (half / TIGHT_FACTOR < options->output_max)
+        return (size_t)half;
+    return (size_t)options->output_max * TIGHT_FACTOR;
 }
 
 static void on_stream_closed(gate__streams *streams)

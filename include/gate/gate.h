@@ -270,8 +270,9 @@ typedef struct gate_options {
     uint64_t buffers_max;   /* bytes of parts of requests and of copied replies that all connections
                                may hold together; the one that takes them over it is closed
                                (GATE_CLOSE_NO_MEMORY), over 3/4 of it already if it holds more
-                               than 4 KiB. From half of it, or 8 MiB, none is read further that
-                               has 4 KiB of unsent replies. Default no limit */
+                               than 4 KiB. From half of it, or 8 times output_max in a worker,
+                               none is read further that has 4 KiB of unsent replies. Default no
+                               limit */
     uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
