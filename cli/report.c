@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "exit.h"
@@ -109,13 +110,22 @@ void report_detail(const char *format, ...)
 
 static struct {
     pthread_mutex_t lock;
-    int terminal[STDERR_FILENO + 1]; /* a descriptor of our own; 0: it is none */
+    int own[STDERR_FILENO + 1]; /* another descriptor of the same, that does not wait; 0: none */
     uint64_t dropped;
     uint64_t told; /* of them */
 } events = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* A terminal that polls as writable may have less room than for a line, so it is opened anew, for
- * writes that do not wait. What can't be opened stays as it is. */
+/* The descriptors are not made non-blocking, since others may have them too. */
+static int may_wait(int fd)
+{
+    struct stat what;
+
+    return isatty(fd) || (fstat(fd, &what) == 0 && S_ISFIFO(what.st_mode));
+}
+
+/* A terminal that polls as writable may have less room than for a line, and of a pipe another
+ * writer may take it: they are opened anew, for writes that do not wait. What can't be opened stays
+ * as it is. */
 void report_begin_events(void)
 {
     char path[32];
@@ -123,20 +133,19 @@ void report_begin_events(void)
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
         int own;
 
-        if (!isatty(fd))
+        if (!may_wait(fd))
             continue;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (own >= 0)
-            events.terminal[fd] = own;
+            events.own[fd] = own;
     }
 }
 
-/* A pipe that polls as writable has room for PIPE_BUF bytes, which is more than a line. The
- * descriptor is not made non-blocking: others may have it too. 0: the line is written. */
+/* A line is shorter than PIPE_BUF, so a pipe takes all of it or nothing. 0: the line is written. */
 static int put(int fd, const char *line, size_t len)
 {
-    int to = events.terminal[fd] != 0 ? events.terminal[fd] : fd;
+    int to = events.own[fd] != 0 ? events.own[fd] : fd;
     struct pollfd ready = {.fd = to, .events = POLLOUT};
 
     if (poll(&ready, 1, 0) == 1 && write(to, line, len) == (ssize_t)len)
