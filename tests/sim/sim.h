@@ -144,7 +144,8 @@ void sim_failed(sim_world *world, const char *format, ...) __attribute__((format
 /* Fails if a descriptor or a gate_io is left, or memory that the library has taken. */
 void sim_check_end(sim_world *world);
 
-/* Fails where nothing moves on an accepted connection for longer. 0: no limit. */
+/* Fails where nothing moves on an accepted connection, and no send begins, for longer. 0: no
+ * limit. */
 void sim_watch_lives(sim_world *world, uint64_t life_max_ns);
 
 /* Memory that the library has taken in this world and holds. */

@@ -275,6 +275,7 @@ static void do_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, u
         sock->out.buf = buf;
         sock->out.len = len;
         sock->out.flags = (uint16_t)flags;
+        sim__fd_slot(self(io)->world, sock->fd)->conn->moved_ns = self(io)->world->now_ns;
     }
 }
 

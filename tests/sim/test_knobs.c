@@ -168,6 +168,32 @@ static void test_a_connection_that_stands_still_is_told(void **state)
     echo_free(all);
 }
 
+/* Into a full window: that nothing of it goes out is told as late as if it were the first. */
+static void test_a_send_that_stands_still_is_told(void **state)
+{
+    const sim_knobs knobs = {.flow_max = 3};
+    echo *all = echo_open(1, &knobs);
+    sim_peer *peer = sim_peer_connect(all->world, &all->addr, NULL);
+    uint64_t met;
+
+    (void)state;
+    sim_watch_lives(all->world, SIM_SECOND);
+    peer->read_stopped = 1;
+    for (int i = 1; i <= 22; i++) {
+        sim_in(all->world, (uint64_t)i * 100 * SIM_MS, note_step, &met);
+    }
+    echo_run(all, SIM_MS);
+    all->io->ops->send(all->io, &all->links[0]->sock, "abc", 3, 0, note_result);
+    echo_run(all, 900 * SIM_MS);
+    assert_int_equal(all->links[0]->last_result, 3);
+    all->io->ops->send(all->io, &all->links[0]->sock, "def", 3, 0, note_result);
+    echo_run(all, SIM_SECOND);
+    assert_string_equal(all->message, "");
+    echo_run(all, 200 * SIM_MS);
+    assert_non_null(strstr(all->message, "outlived its deadlines"));
+    echo_free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_memory_that_is_left_is_told),
         cmocka_unit_test(test_time_that_is_spent_moves_nothing_else),
         cmocka_unit_test(test_a_connection_that_stands_still_is_told),
+        cmocka_unit_test(test_a_send_that_stands_still_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

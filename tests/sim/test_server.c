@@ -233,6 +233,30 @@ static void test_unread_reply_meets_the_write_deadline(void **state)
     scene_close(&all.scene);
 }
 
+/* Nothing moves from the request on, as the window is full already: all that starts the write
+ * deadline is the answer. */
+static void test_unread_late_answer_has_the_whole_write_time(void **state)
+{
+    const sim_knobs knobs = {.flow_max = 3};
+    desk all = {0};
+    late one = {&all, 0};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, &knobs, gate_codec_line());
+    sim_watch_lives(all.scene.world, 5 * second + SIM_MS);
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_stopped = 1;
+    sim_peer_send(peer, "e1\nda\n", 6);
+    sim_in(all.scene.world, second, desk_answer_late, &one);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.answer_result, 0);
+    assert_int_equal(all.scene.closed_ns[GATE_CLOSE_WRITE_TIMEOUT] - all.scene.start_ns,
+                     6 * second);
+    scene_close(&all.scene);
+}
+
 static void test_a_slow_reader_gets_all(void **state)
 {
     desk all = {.reply_len = 200000};
@@ -367,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_rejected_peer_gets_its_answer_with_input_unread),
         cmocka_unit_test(test_dripping_into_the_drain_is_cut_off),
         cmocka_unit_test(test_unread_reply_meets_the_write_deadline),
+        cmocka_unit_test(test_unread_late_answer_has_the_whole_write_time),
         cmocka_unit_test(test_a_slow_reader_gets_all),
         cmocka_unit_test(test_pipelining_without_reading_stops_the_reading),
         cmocka_unit_test(test_replies_keep_the_order_of_their_requests),
