@@ -100,7 +100,7 @@ static int fits_act(const calls *all, const line *one, const call *asked, size_t
 }
 
 /* Nobody can tell what a peer says unasked from the reply to the next request. So a call may take
- * some of it for its reply, and leave the one behind it what is no reply, or a peer that has left. */
+ * some of it for its reply, and leave to the next one what is no reply, or a peer that has left. */
 static int is_misled(const calls *all, int rc)
 {
     const line *one = last_line(all);
