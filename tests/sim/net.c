@@ -279,11 +279,11 @@ void sim__conn_blame(sim__conn *conn)
     }
 }
 
-void sim__conn_break(sim__conn *conn, int side, int error)
+void sim__conn_break(sim__conn *conn, int side)
 {
     sim__conn_blame(conn);
     if (!conn->end[side].dead) {
-        kill_end(conn, side, error);
+        arrive_reset(conn, side);
         schedule(conn, side, RESET, 0);
     }
     conn->end[side].err = 0;

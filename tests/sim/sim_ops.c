@@ -125,7 +125,7 @@ static void finish_recv(sim__io *io, sim__rec *rec)
     int result = sim__fault(world, SIM_RECV_FAULT, &world->knobs.recv);
 
     if (result != 0) {
-        sim__conn_break(conn, slot->side, result);
+        sim__conn_break(conn, slot->side);
     } else if (conn->flow[!slot->side].seen > 0) {
         lend(io, rec, conn, slot->side);
         return;
@@ -150,15 +150,24 @@ static size_t send_size(sim_world *world, size_t len, size_t room)
     return size;
 }
 
+/* EPIPE is how a send tells of a reset behind the peer's end, as on Linux: all of the peer's output
+ * is there then. Before that end a reset is ECONNRESET. */
+static int send_fault(const sim__conn *conn, int side)
+{
+    int result = sim__fault(conn->world, SIM_SEND_FAULT, &conn->world->knobs.send);
+
+    return result == -EPIPE && !conn->flow[!side].end_seen ? -ECONNRESET : result;
+}
+
 static void finish_send(sim__io *io, sim__rec *rec)
 {
     sim_world *world = io->world;
     sim__slot *slot = slot_of(io, rec);
     sim__conn *conn = slot->conn;
-    int result = sim__fault(world, SIM_SEND_FAULT, &world->knobs.send);
+    int result = send_fault(conn, slot->side);
 
     if (result != 0) {
-        sim__conn_break(conn, slot->side, result);
+        sim__conn_break(conn, slot->side);
         complete(io, rec, result, 0);
         return;
     }

@@ -359,6 +359,56 @@ static void test_connect_reaches_a_peers_listener(void **state)
     sim_close(world);
 }
 
+static void greet_and_end(sim_peer *peer, void *arg)
+{
+    greet(peer, arg);
+    sim_peer_half_close(peer);
+}
+
+static void on_bytes(gate_io *io, gate_op *op, int result, unsigned flags)
+{
+    caller *one = (caller *)(void *)((char *)op - offsetof(caller, sock.in));
+
+    (void)io;
+    (void)flags;
+    one->result = result;
+    one->done = 1;
+}
+
+/* What a send, made to fail with EPIPE, and the recv behind it give. */
+static void fail_send(void (*accepted)(sim_peer *, void *), int expected, int expected_bytes)
+{
+    sim_world *world = sim_open(1, NULL);
+    gate_io *io = sim_io_open(world);
+    gate__sockaddr addr = sim_addr("127.0.0.1", 0);
+    caller one = {.sock = {.fd = -1}};
+
+    sim_peers_listen(world, &addr, 5, accepted, NULL);
+    io->ops->connect(io, &one.sock, &addr, on_connect);
+    sim_run_until(world, NULL, sim_now(world) + SIM_MS);
+    assert_int_equal(one.result, 0);
+    sim_knobs_of(world)->send = (sim_faults){.pct = 100, .count = 1, .errors = {EPIPE}};
+    io->ops->send(io, &one.sock, "x", 1, 0, on_connect);
+    sim_run_until(world, NULL, sim_now(world) + SIM_MS);
+    assert_int_equal(one.result, expected);
+    io->ops->recv(io, &one.sock, 0, on_bytes);
+    sim_run_until(world, NULL, sim_now(world) + SIM_MS);
+    assert_int_equal(one.result, expected_bytes);
+    io->ops->close(io, &one.sock, on_connect);
+    sim_run_until(world, NULL, sim_now(world) + SIM_MS);
+    io->ops->free(io);
+    sim_check_end(world);
+    sim_close(world);
+}
+
+/* So what has come is not taken for all where it is not. */
+static void test_send_fails_with_epipe_only_where_all_has_come(void **state)
+{
+    (void)state;
+    fail_send(greet, -ECONNRESET, 0);
+    fail_send(greet_and_end, -EPIPE, 9);
+}
+
 static void test_names_answer_after_their_delay(void **state)
 {
     sim_world *world = sim_open(1, NULL);
@@ -397,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_full_queue_is_tried_again),
         cmocka_unit_test(test_faults_reach_the_completions),
         cmocka_unit_test(test_connect_reaches_a_peers_listener),
+        cmocka_unit_test(test_send_fails_with_epipe_only_where_all_has_come),
         cmocka_unit_test(test_names_answer_after_their_delay),
     };
 

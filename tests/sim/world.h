@@ -204,7 +204,8 @@ void sim__conn_close(sim__conn *conn, int side);
 void sim__conn_reset(sim__conn *conn, int side);
 /* A knob is to blame for what becomes of it. */
 void sim__conn_blame(sim__conn *conn);
-void sim__conn_break(sim__conn *conn, int side, int error);
+/* As by a reset that both ends get; this one has been told of it. */
+void sim__conn_break(sim__conn *conn, int side);
 
 /* listen.c */
 int sim__listener_open(sim_world *world, gate__sockaddr *addr, int backlog, unsigned flags,
