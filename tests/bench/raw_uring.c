@@ -139,9 +139,9 @@ static void on_completion(const struct io_uring_cqe *cqe)
 
 static void set_up(void)
 {
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
-        .cq_entries = 8 * ENTRIES};
+    struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER |
+                                              IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
+                                     .cq_entries = 8 * ENTRIES};
     struct io_uring_buf_reg group = {.ring_entries = BUFFERS, .bgid = GROUP};
     int rc = io_uring_queue_init_params(ENTRIES, &ring, &params);
 
@@ -176,7 +176,8 @@ int main(int argc, char **argv)
         unsigned head, count = 0;
 
         io_uring_submit_and_wait(&ring, 1);
-        io_uring_for_each_cqe(&ring, head, cqe) {
+        io_uring_for_each_cqe(&ring, head, cqe)
+        {
             on_completion(cqe);
             count++;
         }

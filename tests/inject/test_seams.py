@@ -15,7 +15,8 @@ HARMLESS = set("""
     strchr strcmp strcspn strlen strncmp strnlen strspn snprintf inet_ntop inet_pton
     in6addr_any secure_getenv clock_gettime sched_yield freeaddrinfo sigemptyset sigfillset
     pthread_attr_destroy pthread_cond_destroy pthread_cond_signal pthread_cond_timedwait
-    pthread_cond_wait pthread_condattr_destroy pthread_join pthread_mutex_destroy
+    pthread_cond_wait pthread_condattr_destroy pthread_equal pthread_join pthread_mutex_destroy
+    htonl htons ntohs
     pthread_mutex_lock pthread_mutex_unlock pthread_self pthread_sigmask
 """.split())
 
