@@ -90,15 +90,9 @@ static int bind_to(int fd, const gate__sockaddr *addr)
     return bind(fd, &addr->u.any, addr->len) ? -errno : 0;
 }
 
-/* In one comparison, which the macro of the C library is not. */
-static int same_in6(const struct in6_addr *a, const struct in6_addr *b)
-{
-    return memcmp(a, b, sizeof *a) == 0;
-}
-
 static int is_any_in6(const gate__sockaddr *addr)
 {
-    return addr->u.any.sa_family == AF_INET6 && same_in6(&addr->u.in6.sin6_addr, &in6addr_any);
+    return addr->u.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr);
 }
 
 /* ---- TCP listeners ------------------------------------------------------------------------- */
@@ -288,7 +282,7 @@ static int same_host(const gate__sockaddr *a, const gate__sockaddr *b)
 {
     if (a->u.any.sa_family == AF_INET)
         return a->u.in4.sin_addr.s_addr == b->u.in4.sin_addr.s_addr;
-    return same_in6(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr);
+    return IN6_ARE_ADDR_EQUAL(&a->u.in6.sin6_addr, &b->u.in6.sin6_addr);
 }
 
 /* Only a socket whose own port is the one that it went for can have met itself, so one call does

@@ -13,7 +13,7 @@ BUILD = Path(os.environ["GATE_BUILD"])
 HARMLESS = set("""
     memchr memcmp bcmp memcpy memmem memmove memset
     strchr strcmp strcspn strlen strncmp strnlen strspn snprintf inet_ntop inet_pton
-    in6addr_any secure_getenv clock_gettime sched_yield freeaddrinfo sigemptyset sigfillset
+    secure_getenv clock_gettime sched_yield freeaddrinfo sigemptyset sigfillset
     pthread_attr_destroy pthread_cond_destroy pthread_cond_signal pthread_cond_timedwait
     pthread_cond_wait pthread_condattr_destroy pthread_equal pthread_join pthread_mutex_destroy
     htonl htons ntohs
