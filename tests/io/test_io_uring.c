@@ -13,22 +13,8 @@
 #include <unistd.h>
 
 #include "crowd.h"
-#include "io/io_uring.h"
 #include "io/sock.h"
-
-static const gate__uring_sizes tiny = {
-    .submissions = 4, .completions = 8, .buffers = 2, .buffer_size = 64};
-
-static struct gate__uring *ring_of(struct loop *loop)
-{
-    return (struct gate__uring *)(void *)loop->io;
-}
-
-static void resize(struct loop *loop, const gate__uring_sizes *sizes)
-{
-    loop->io->ops->free(loop->io);
-    assert_int_equal(gate__io_uring_open_sized(&loop->io, sizes), 0);
-}
+#include "ring.h"
 
 /* ---- Too small ----------------------------------------------------------------------------- */
 
