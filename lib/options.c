@@ -10,9 +10,6 @@ enum { SIZE_MOST = 4096 };
 enum { TIMEOUT_MS = 5000, CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 
-_Static_assert(sizeof(gate_options) == 2 * 4 + 5 * sizeof(void *) + 3 * 8 + 12 * 4,
-               "gate_options has no padding");
-
 static void set_default(uint32_t *value, uint32_t otherwise)
 {
     if (!*value)
@@ -43,7 +40,7 @@ int gate__options_fill(gate_options *filled, const gate_options *options)
     int rc = copy_known(filled, options);
     if (rc)
         return rc;
-    if (!filled->handler || filled->workers > WORKERS_MAX)
+    if (!filled->handler || filled->reserved || filled->workers > WORKERS_MAX)
         return -EINVAL;
     if (filled->flags & ~(uint32_t)GATE_DEFER_ACCEPT)
         return -EINVAL;

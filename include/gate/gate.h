@@ -15,6 +15,9 @@
  * Addresses: an address is "127.0.0.1", "::1" (brackets are allowed), a host name, "*" for every
  * IPv6 and IPv4 address of the machine, "unix:/path" or "unix:@abstract". The port is not used for
  * the two Unix forms.
+ *
+ * Structs have no padding on any machine: fields of 8 bytes are at offsets divisible by 8, pointers
+ * come in pairs, and a field that fills a gap is named reserved and has to be 0.
  */
 
 #include <stddef.h>
@@ -147,8 +150,9 @@ enum {
  * fill this in; a struct must stay as it is while a server or client uses it. */
 typedef struct gate_codec gate_codec;
 struct gate_codec {
-    uint32_t size;  /* sizeof(gate_codec) */
-    uint32_t flags; /* GATE_CODEC_... */
+    uint32_t size;   /* sizeof(gate_codec) */
+    uint32_t flags;  /* GATE_CODEC_... */
+    uint64_t number; /* the codec's own: fixed: the size; delimiter: its length */
     /* Looks for one frame at the start of len bytes of input (len > 0 unless eof). 1: found, frame
      * is filled in. 0: more bytes are needed. GATE_EFRAME, GATE_ETOOBIG (the body would be over
      * body_max, as soon as that is known): the connection ends. eof is 1 once the peer has ended
@@ -159,7 +163,7 @@ struct gate_codec {
      * carry) or -EBADMSG (bytes that it cannot). NULL: bodies go out as they are. */
     int (*encode)(const gate_codec *codec, const uint8_t *body, size_t len, gate_wrap *wrap);
     void *user;        /* the codec's own */
-    uint64_t number;   /* the codec's own: fixed: the size; delimiter: its length */
+    void *reserved;    /* NULL */
     uint8_t bytes[24]; /* the codec's own: delimiter: its bytes */
 };
 
@@ -258,11 +262,6 @@ enum { GATE_DEFER_ACCEPT = 1 };
 typedef struct gate_options {
     uint32_t size;          /* sizeof(gate_options) */
     uint32_t workers;       /* threads that serve, the caller's being one; default 1 */
-    gate_handler *handler;  /* required */
-    void *user;             /* handed to the handler */
-    const gate_codec *codec; /* default gate_codec_raw(); borrowed until gate_server_close */
-    gate_log *log;          /* default none */
-    void *log_user;
     uint64_t request_max;   /* bytes of a body; default 1024 for raw, the size for
                                fixed, else 1 MiB */
     uint64_t output_max;    /* unsent reply bytes of a connection at which it is read no further;
@@ -273,6 +272,12 @@ typedef struct gate_options {
                                than 4 KiB. From half of it, or 8 times output_max in a worker,
                                none is read further that has 4 KiB of unsent replies. Default no
                                limit */
+    gate_handler *handler;  /* required */
+    void *user;             /* handed to the handler */
+    const gate_codec *codec; /* default gate_codec_raw(); borrowed until gate_server_close */
+    gate_log *log;          /* default none */
+    void *log_user;
+    void *reserved;         /* NULL */
     uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */

@@ -206,7 +206,7 @@ int gate__codec_check(const gate_codec *codec)
     const uint32_t known = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF;
 
     if (codec == NULL || codec->size != sizeof(gate_codec) || codec->decode == NULL ||
-        (codec->flags & ~known) != 0)
+        codec->reserved != NULL || (codec->flags & ~known) != 0)
         return -EINVAL;
     return 0;
 }

@@ -310,6 +310,9 @@ static void test_check_refuses_a_codec_that_cannot_be_used(void **state)
     codec.decode = NULL;
     assert_int_equal(gate__codec_check(&codec), -EINVAL);
     codec = *gate_codec_line();
+    codec.reserved = &codec;
+    assert_int_equal(gate__codec_check(&codec), -EINVAL);
+    codec.reserved = NULL;
     codec.size--;
     assert_int_equal(gate__codec_check(&codec), -EINVAL);
     assert_int_equal(gate__codec_check(NULL), -EINVAL);

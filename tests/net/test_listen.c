@@ -350,6 +350,9 @@ static void test_options_that_mean_nothing_are_refused(void **state)
     options = net_options(net_echo, NULL);
     options.io = 77;
     assert_int_equal(gate_server_open(&server, &options), -EINVAL);
+    options = net_options(net_echo, NULL);
+    options.reserved = &options;
+    assert_int_equal(gate_server_open(&server, &options), -EINVAL);
     gate_codec empty = {.size = sizeof empty};
     options = net_options(net_echo, &empty);
     assert_int_equal(gate_server_open(&server, &options), -EINVAL);
