@@ -362,7 +362,7 @@ static void print_stats(json *object, const gate_stats *stats)
     json_count(object, "accept_pauses", stats->accept_pauses);
     json_open(object, "closed", '{');
     for (int reason = GATE_CLOSE_NONE + 1; reason < GATE_CLOSE_COUNT; reason++)
-        json_count(object, gate_reason_name((gate_reason)reason), stats->closed[reason]);
+        json_count(object, gate_reason_name(reason), stats->closed[reason]);
     json_close(object, '}');
     json_close(object, '}');
 }

@@ -7,6 +7,7 @@
 
 #include "core/buf.h"
 #include "core/codec.h"
+#include "core/sized.h"
 #include "io/io_blocking.h"
 
 enum { TIMEOUT_MS = 5000, NS_PER_MS = 1000000 };
@@ -432,20 +433,21 @@ int gate_client_exchange(const char *addr, uint16_t port, const void *request, s
 int gate__client_open_on(gate_client **client, gate_io *io, const char *addr, uint16_t port,
                          const gate_client_options *options)
 {
-    static const gate_client_options defaults = {.size = sizeof defaults};
+    gate_client_options known = {.size = sizeof known};
     if (!client)
         return -EINVAL;
     *client = NULL;
-    if (!options)
-        options = &defaults;
-    if (options->size != sizeof *options)
-        return -EINVAL;
+    int rc = options ? gate__sized_read(&known, sizeof known, options,
+                                        GATE__SIZE_THROUGH(gate_client_options, timeout_ms))
+                     : 0;
+    if (rc)
+        return rc;
     gate_client *made = malloc(sizeof *made);
     if (!made)
         return -ENOMEM;
-    int rc = init_client(made, io, addr, port, options->codec);
+    rc = init_client(made, io, addr, port, known.codec);
     if (!rc) {
-        set_deadline(made, options->timeout_ms ? options->timeout_ms : TIMEOUT_MS);
+        set_deadline(made, known.timeout_ms ? known.timeout_ms : TIMEOUT_MS);
         rc = connect_client(made);
     }
     if (rc) {

@@ -21,8 +21,8 @@ static void tell(const gate__log *log, uint32_t level, gate_reason reason, const
                  const char *text)
 {
     gate_event event = {.size = sizeof event,
-                        .level = level,
-                        .reason = (uint32_t)reason,
+                        .level = (int32_t)level,
+                        .reason = (int32_t)reason,
                         .worker = log->worker,
                         .peer = peer,
                         .text = text};
@@ -40,7 +40,7 @@ void gate__log_close(const gate__log *log, gate_io *io, const gate_sock *sock, g
     if (!io->ops->peer(io, sock, &addr))
         gate__addr_format(&addr, peer, sizeof peer);
     snprintf(text, sizeof text, "closed %s: %s", peer[0] ? peer : "a connection",
-             gate_reason_name(reason));
+             gate_reason_name((int)reason));
     tell(log, level, reason, peer, text);
 }
 

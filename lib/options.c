@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <string.h>
 
 #include "core/codec.h"
+#include "core/sized.h"
 #include "server.h"
 
-/* A size beyond this is not a struct of ours. */
-enum { SIZE_MOST = 4096 };
 enum { TIMEOUT_MS = 5000, CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 
@@ -16,28 +14,10 @@ static void set_default(uint32_t *value, uint32_t otherwise)
         *value = otherwise;
 }
 
-/* A caller built for a later library may set fields that this one doesn't know: unless they are
- * zero, it would not get what it asked for. */
-static int copy_known(gate_options *filled, const gate_options *options)
-{
-    const unsigned char *bytes = (const unsigned char *)options;
-    size_t size = options->size;
-    if (size > SIZE_MOST)
-        return -EINVAL;
-    if (size < offsetof(gate_options, handler) + sizeof options->handler)
-        return -EINVAL;
-    for (size_t i = sizeof *filled; i < size; i++)
-        if (bytes[i])
-            return -EINVAL;
-    memset(filled, 0, sizeof *filled);
-    memcpy(filled, options, size < sizeof *filled ? size : sizeof *filled);
-    filled->size = sizeof *filled;
-    return 0;
-}
-
 int gate__options_fill(gate_options *filled, const gate_options *options)
 {
-    int rc = copy_known(filled, options);
+    int rc = gate__sized_read(filled, sizeof *filled, options,
+                              GATE__SIZE_THROUGH(gate_options, handler));
     if (rc)
         return rc;
     if (!filled->handler || filled->reserved || filled->workers > WORKERS_MAX)

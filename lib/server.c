@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "core/metrics.h"
+#include "core/sized.h"
 #include "io/resolve.h"
 #include "io/sock.h"
 #include "worker.h"
@@ -269,12 +270,13 @@ void gate_server_stop(gate_server *server)
 
 int gate_server_stats(const gate_server *server, gate_stats *stats)
 {
-    if (!server || !stats || stats->size != sizeof *stats)
+    if (!server || !stats)
         return -EINVAL;
-    *stats = (gate_stats){.size = sizeof *stats};
+    gate_stats sum = {.size = sizeof sum};
     for (uint32_t i = 0; i < server->count; i++)
-        gate__metrics_sum(&server->workers[i].streams.metrics, stats);
-    return 0;
+        gate__metrics_sum(&server->workers[i].streams.metrics, &sum);
+    return gate__sized_write(stats, stats->size, &sum, sizeof sum,
+                             GATE__SIZE_THROUGH(gate_stats, connections));
 }
 
 int gate_server_run(const char *addr, uint16_t port, int backlog, int timeout_ms,

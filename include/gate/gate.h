@@ -9,6 +9,15 @@
  * code otherwise: -errno, or one of the GATE_E... values below. gate_strerror() explains either.
  * The library never prints, exits, or changes a signal's disposition.
  *
+ * Structs that begin with a size: set it to sizeof the struct and what you do not use to 0. A later
+ * version appends fields. The library takes the struct of an older or a newer header, refuses with
+ * -EINVAL a field that is set and that it does not know, and reads and writes nothing after size.
+ * gate_frame, gate_wrap and gate_addr have no size: they never change.
+ *
+ * C++: a function of the program that the library calls must not be left by an exception, nor by
+ * longjmp(): what the library had begun would never be completed. Declare it noexcept, and catch
+ * within it.
+ *
  * Time: every *_ms is milliseconds on CLOCK_MONOTONIC. In options 0 takes the default and
  * GATE_NEVER means no limit.
  *
@@ -150,7 +159,7 @@ enum {
  * fill this in; a struct must stay as it is while a server or client uses it. */
 typedef struct gate_codec gate_codec;
 struct gate_codec {
-    uint32_t size;   /* sizeof(gate_codec) */
+    uint32_t size;   /* sizeof(gate_codec) of the program */
     uint32_t flags;  /* GATE_CODEC_... */
     uint64_t number; /* the codec's own: fixed: the size; delimiter: its length */
     /* Looks for one frame at the start of len bytes of input (len > 0 unless eof). 1: found, frame
@@ -183,13 +192,21 @@ GATE_API const gate_codec *gate_codec_eof(void);
 GATE_API const gate_codec *gate_codec_prefix_be(unsigned width);
 GATE_API const gate_codec *gate_codec_prefix_le(unsigned width);
 
-/* These two fill the caller's struct. -EINVAL: a delimiter of 0 or over 24 bytes, a size of 0. */
-GATE_API int gate_codec_delimiter(gate_codec *codec, const void *delimiter, size_t len);
-GATE_API int gate_codec_fixed(gate_codec *codec, size_t body_len);
-
-/* Fills the caller's struct from a name: "raw", "line", "varint", "netstring", "eof", "u8", "u16",
- * "u32" (big-endian), "u16le", "u32le", "fixed:SIZE", "delimiter:TEXT". -EINVAL: none of these. */
-GATE_API int gate_codec_parse(gate_codec *codec, const char *name);
+/* These fill the caller's struct, which need not be initialised. The library writes no more than
+ * size bytes of it, sizeof(gate_codec) of the program: call the macros below, which pass that.
+ * delimiter, fixed: a delimiter of 1 to 24 bytes; bodies of body_len bytes, at least 1.
+ * parse: from a name: "raw", "line", "varint", "netstring", "eof", "u8", "u16", "u32" (big-endian),
+ * "u16le", "u32le", "fixed:SIZE", "delimiter:TEXT".
+ * -EINVAL: none of these; the struct is left as it was. Pure. */
+GATE_API int gate_codec_delimiter_sized(gate_codec *codec, size_t size, const void *delimiter,
+                                        size_t len);
+GATE_API int gate_codec_fixed_sized(gate_codec *codec, size_t size, size_t body_len);
+GATE_API int gate_codec_parse_sized(gate_codec *codec, size_t size, const char *name);
+#define gate_codec_delimiter(codec, delimiter, len) \
+    gate_codec_delimiter_sized((codec), sizeof(gate_codec), (delimiter), (len))
+#define gate_codec_fixed(codec, body_len) \
+    gate_codec_fixed_sized((codec), sizeof(gate_codec), (body_len))
+#define gate_codec_parse(codec, name) gate_codec_parse_sized((codec), sizeof(gate_codec), (name))
 
 /* ---- Events and counters ------------------------------------------------------------------- */
 
@@ -216,16 +233,17 @@ typedef enum gate_reason {
     GATE_CLOSE_COUNT = 18           /* how many there are; not frozen */
 } gate_reason;
 
-/* "timeout", "answered", ...: static, never NULL. */
-GATE_API const char *gate_reason_name(gate_reason reason);
+/* The name of a gate_reason: "timeout", "answered", ...; "unknown" for another number. Static,
+ * never NULL. Pure. */
+GATE_API const char *gate_reason_name(int reason);
 
 enum { GATE_LOG_ERROR = 1, GATE_LOG_WARNING = 2, GATE_LOG_NOTICE = 3, GATE_LOG_DEBUG = 4 };
 
 /* Closes for a fault are notices, other closes are debug. */
 typedef struct gate_event {
     uint32_t size;    /* sizeof(gate_event) of the library */
-    uint32_t level;   /* GATE_LOG_... */
-    uint32_t reason;  /* gate_reason of a close, else 0 */
+    int32_t level;    /* GATE_LOG_... */
+    int32_t reason;   /* gate_reason of a close, else 0 */
     uint32_t worker;  /* which one it happened on */
     const char *peer; /* its address as text, "" where there is none; valid during the call */
     const char *text; /* one line without a newline; valid during the call */
@@ -234,8 +252,9 @@ typedef struct gate_event {
 /* Runs on a worker's thread (several at a time with several workers), or the caller's. */
 typedef void gate_log(const gate_event *event, void *log_user);
 
+/* The library fills no more than size bytes; counters that it does not know are 0. */
 typedef struct gate_stats {
-    uint32_t size; /* sizeof(gate_stats) of the caller */
+    uint32_t size;          /* sizeof(gate_stats) of the caller, who sets it */
     uint32_t connections;   /* open now */
     uint64_t accepted;
     uint64_t requests;      /* handed to the handler */

@@ -9,9 +9,13 @@
 #include <string.h>
 
 #include "core/codec_frame.h"
+#include "core/sized.h"
 #include "core/text.h"
 
-enum { VARINT_MAX = 5 }; /* bytes that hold 32 bits, seven in each */
+enum {
+    VARINT_MAX = 5,                                    /* bytes that hold 32 bits, seven in each */
+    FIRST_SIZE = GATE__SIZE_THROUGH(gate_codec, bytes) /* of the codec of version 0.1 */
+};
 
 /* ---- raw ---- */
 
@@ -66,15 +70,11 @@ static int encode_fixed(const gate_codec *codec, const uint8_t *body, size_t len
     return len == codec->number ? 0 : -EMSGSIZE;
 }
 
-int gate_codec_fixed(gate_codec *codec, size_t body_len)
+int gate_codec_fixed_sized(gate_codec *codec, size_t size, size_t body_len)
 {
-    if (codec == NULL || body_len == 0)
-        return -EINVAL;
-    *codec = (gate_codec){.size = sizeof(gate_codec),
-                          .decode = decode_fixed,
-                          .encode = encode_fixed,
-                          .number = body_len};
-    return 0;
+    const gate_codec made = {.decode = decode_fixed, .encode = encode_fixed, .number = body_len};
+
+    return body_len != 0 ? gate__codec_fill(codec, size, &made) : -EINVAL;
 }
 
 /* ---- Length prefixes: number is the width ---- */
@@ -205,10 +205,16 @@ int gate__codec_check(const gate_codec *codec)
 {
     const uint32_t known = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF;
 
-    if (codec == NULL || codec->size != sizeof(gate_codec) || codec->decode == NULL ||
-        codec->reserved != NULL || (codec->flags & ~known) != 0)
+    if (codec == NULL || gate__sized_check(codec, sizeof(gate_codec), FIRST_SIZE) != 0 ||
+        codec->decode == NULL || codec->reserved != NULL || (codec->flags & ~known) != 0)
         return -EINVAL;
     return 0;
+}
+
+int gate__codec_fill(gate_codec *codec, size_t size, const gate_codec *made)
+{
+    return codec != NULL ? gate__sized_write(codec, size, made, sizeof(*made), FIRST_SIZE)
+                         : -EINVAL;
 }
 
 /* By its decode, which a copy of the raw codec has too. */
@@ -258,26 +264,23 @@ static const gate_codec *find_named(const char *name)
     return NULL;
 }
 
-int gate_codec_parse(gate_codec *codec, const char *name)
+int gate_codec_parse_sized(gate_codec *codec, size_t size, const char *name)
 {
     static const char fixed[] = "fixed:";
     static const char delimiter[] = "delimiter:";
-    uint64_t size;
+    uint64_t body_len;
 
     if (codec == NULL || name == NULL)
         return -EINVAL;
     if (strncmp(name, fixed, sizeof(fixed) - 1) == 0) {
-        if (!gate__text_decimal(name + sizeof(fixed) - 1, SIZE_MAX, &size))
+        if (!gate__text_decimal(name + sizeof(fixed) - 1, SIZE_MAX, &body_len))
             return -EINVAL;
-        return gate_codec_fixed(codec, (size_t)size);
+        return gate_codec_fixed_sized(codec, size, (size_t)body_len);
     }
     if (strncmp(name, delimiter, sizeof(delimiter) - 1) == 0) {
         const char *text = name + sizeof(delimiter) - 1;
-        return gate_codec_delimiter(codec, text, strlen(text));
+        return gate_codec_delimiter_sized(codec, size, text, strlen(text));
     }
     const gate_codec *found = find_named(name);
-    if (found == NULL)
-        return -EINVAL;
-    *codec = *found;
-    return 0;
+    return found != NULL ? gate__codec_fill(codec, size, found) : -EINVAL;
 }

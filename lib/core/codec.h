@@ -10,6 +10,9 @@
 /* 0, or -EINVAL for a codec that cannot be used (no decode, another size, unknown flags). */
 int gate__codec_check(const gate_codec *codec);
 
+/* Fills a caller's struct of `size` bytes from one of ours. -EINVAL: NULL, or not a size. */
+int gate__codec_fill(gate_codec *codec, size_t size, const gate_codec *made);
+
 /* The default of request_max for this codec: 1024 for raw, the size for fixed, else 1 MiB. */
 uint64_t gate__codec_request_max(const gate_codec *codec);
 

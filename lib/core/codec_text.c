@@ -107,16 +107,14 @@ static int encode_delimiter(const gate_codec *codec, const uint8_t *body, size_t
     return 0;
 }
 
-int gate_codec_delimiter(gate_codec *codec, const void *delimiter, size_t len)
+int gate_codec_delimiter_sized(gate_codec *codec, size_t size, const void *delimiter, size_t len)
 {
-    if (codec == NULL || delimiter == NULL || len == 0 || len > DELIMITER_MAX)
+    gate_codec made = {.decode = decode_delimiter, .encode = encode_delimiter, .number = len};
+
+    if (delimiter == NULL || len == 0 || len > DELIMITER_MAX)
         return -EINVAL;
-    *codec = (gate_codec){.size = sizeof(gate_codec),
-                          .decode = decode_delimiter,
-                          .encode = encode_delimiter,
-                          .number = len};
-    memcpy(codec->bytes, delimiter, len);
-    return 0;
+    memcpy(made.bytes, delimiter, len);
+    return gate__codec_fill(codec, size, &made);
 }
 
 /* ---- netstring ---- */

@@ -86,7 +86,7 @@ const char *gate_version(void)
     return VERSION_OF(GATE_VERSION_MAJOR, GATE_VERSION_MINOR, GATE_VERSION_PATCH);
 }
 
-const char *gate_reason_name(gate_reason reason)
+const char *gate_reason_name(int reason)
 {
     static const char *const names[GATE_CLOSE_COUNT] = {
         [GATE_CLOSE_NONE] = "none",

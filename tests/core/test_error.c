@@ -116,11 +116,11 @@ static void test_every_reason_has_a_name_of_its_own(void **state)
     assert_string_equal(gate_reason_name(GATE_CLOSE_TIMEOUT), "timeout");
     assert_string_equal(gate_reason_name(GATE_CLOSE_ANSWERED), "answered");
     for (int i = 0; i < GATE_CLOSE_COUNT; i++) {
-        const char *name = gate_reason_name((gate_reason)i);
+        const char *name = gate_reason_name(i);
         assert_non_null(name);
         assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz_"), strlen(name));
         for (int k = 0; k < i; k++)
-            assert_string_not_equal(name, gate_reason_name((gate_reason)k));
+            assert_string_not_equal(name, gate_reason_name(k));
     }
 }
 
@@ -129,7 +129,7 @@ static void test_a_reason_out_of_range_is_unknown(void **state)
     (void)state;
     volatile int out_of_range[] = {GATE_CLOSE_COUNT, 1000, -1};
     for (size_t i = 0; i < sizeof(out_of_range) / sizeof(out_of_range[0]); i++)
-        assert_string_equal(gate_reason_name((gate_reason)out_of_range[i]), "unknown");
+        assert_string_equal(gate_reason_name(out_of_range[i]), "unknown");
 }
 
 int main(void)

@@ -46,11 +46,11 @@ static void test_a_request_is_still_there_after_calls_that_were_refused(void **s
 
 /* ---- The server ---------------------------------------------------------------------------- */
 
-static void test_stats_of_another_size_are_refused(void **state)
+static void test_stats_without_a_size_are_refused(void **state)
 {
     (void)state;
     gate_options options = net_options(net_echo, NULL);
-    gate_stats stats = {.size = sizeof stats - 1};
+    gate_stats stats = {.size = 0};
     gate_server *server;
     assert_int_equal(gate_server_open(&server, &options), 0);
     assert_int_equal(gate_server_stats(server, &stats), -EINVAL);
@@ -131,7 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         NET_TEST(test_a_request_is_still_there_after_calls_that_were_refused),
-        NET_TEST(test_stats_of_another_size_are_refused),
+        NET_TEST(test_stats_without_a_size_are_refused),
         NET_TEST(test_no_server_is_not_served),
         NET_TEST(test_options_out_of_range_are_refused),
         NET_TEST(test_limits_may_be_as_large_as_their_type),

@@ -43,6 +43,14 @@ static int ask(gate_server *server)
     return code;
 }
 
+/* Numbers of events are what the functions take, in C++ as well. */
+static void tell(const gate_event *event, void *user)
+{
+    (void)user;
+    if (event->level <= GATE_LOG_WARNING)
+        fprintf(stderr, "%s: %s\n", gate_reason_name(event->reason), event->text);
+}
+
 int main(void)
 {
     gate_options options;
@@ -52,6 +60,7 @@ int main(void)
     memset(&options, 0, sizeof(options));
     options.size = sizeof(options);
     options.handler = answer;
+    options.log = tell;
     code = gate_server_open(&server, &options);
     if (!code)
         code = gate_server_listen(server, "127.0.0.1", 0, 5);

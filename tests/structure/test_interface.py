@@ -86,6 +86,34 @@ class Headers(unittest.TestCase):
         for machine in machines():
             self.compile("CC", "c", "c11", "-Wpadded", "-ffreestanding", *machine, more=used)
 
+    def test_structs_begin_with_their_size_and_its_tests_know_them(self):
+        """Others never change; gate_event is the library's, which sets its size."""
+        bodies = re.findall(r"\bstruct (\w+)\s*\{(.*?)\n\}", code(HEADER), flags=re.S)
+        sized = {struct for struct, body in bodies if re.match(r"\s*uint32_t size;", body)}
+        self.assertEqual({struct for struct, _ in bodies} - sized,
+                         {"gate_frame", "gate_wrap", "gate_addr"})
+        tested = (ROOT / "tests/net/test_sizes.c").read_text()
+        self.assertEqual(set(re.findall(r'^    \{"(\w+)", sizeof', tested, flags=re.M)),
+                         sized - {"gate_event"})
+
+    def test_functions_that_fill_a_codec_take_its_size(self):
+        """The program's struct may be smaller than the library's, and need not be initialised."""
+        fills = re.findall(r"^GATE_API[^;(]*?(\w+)\(gate_codec \*[^;]*;", code(HEADER), flags=re.M)
+        self.assertTrue(fills)
+        for function in fills:
+            self.assertRegex(function, r"_sized$")
+            self.assertRegex(HEADER.read_text(),
+                             rf"#define {function[:-6]}\((.*?)\) *(\\\n *)?{function}\("
+                             r"\(codec\), sizeof\(gate_codec\)")
+
+    def test_functions_take_no_enumerations(self):
+        """A C++ program has the numbers of events and callbacks as integers."""
+        named = re.findall(r"\btypedef enum (\w+)", code(HEADER))
+        self.assertTrue(named)
+        taken = re.findall(r"^(?:GATE_API|typedef)\s[^;{]*\([^;{]*;", code(HEADER), flags=re.M)
+        for prototype in taken:
+            self.assertNotRegex(prototype, r"\b(%s)\b" % "|".join(named))
+
     def test_internal_headers_compile_alone(self):
         with tempfile.TemporaryDirectory() as folder:
             unit = Path(folder) / "unit.c"
