@@ -35,7 +35,4 @@ endforeach()
 configure_file(libgate.pc.in libgate.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/libgate.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-foreach(section 1 3 7)
-    file(GLOB pages CONFIGURE_DEPENDS cli/*.${section} docs/*.${section})
-    install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
-endforeach()
+include(cmake/manual.cmake)

@@ -30,6 +30,13 @@ target_link_libraries(consumer PRIVATE gate::gate)
 """
 
 
+def calls():
+    """The functions of the public header, and its macros that are called like functions."""
+    header = (SOURCE / "include/gate/gate.h").read_text()
+    functions = re.findall(r"^GATE_API\s[^;(]*?(\w+)\(", header, flags=re.M)
+    return set(functions) | set(re.findall(r"^#define (gate_\w+)\(", header, flags=re.M))
+
+
 def run(*command, **environment):
     """The output of a command that has to succeed."""
     done = subprocess.run([str(word) for word in command], text=True, stdin=subprocess.DEVNULL,
@@ -173,10 +180,38 @@ class Consumers(unittest.TestCase):
         written = {path.name for folder in ("cli", "docs") for path in (SOURCE / folder).glob("*")
                    if path.suffix in (".1", ".3", ".7")}
         installed = {path.name for path in self.prefix.glob("share/man/man*/*")}
-        self.assertEqual(installed, written)
+        functions = {name + ".3" for name in calls()}
+        self.assertGreater(len(functions), 25)
+        self.assertEqual(installed, written | functions)
+
+    def test_man_finds_every_function_by_its_name(self):
+        """As man(1) does without an index: by the name of the file, from the root of the pages."""
+        manual = self.prefix / "share/man"
+        for name in sorted(calls()):
+            done = subprocess.run(["mandoc", "-T", "ascii", f"man3/{name}.3"], cwd=manual,
+                                  text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            head = re.sub(r".\x08", "", done.stdout.partition("SYNOPSIS")[0])
+            self.assertRegex(head, rf"\b{name}\b")
+
+
+# Names of mdoc's macros that are no words of English: where a reader sees one, it was not taken for
+# a macro.
+MACROS = set("""Ao Ap Aq Ar Bc Bd Bf Bk Bl Bo Bq Brc Bro Brq Bx Cd Cm Dc Dd Dl Dq Dt Dv Ec Ed Ef
+    Ek El Em Eo Er Es Ev Ex Fa Fc Fd Fl Fn Fo Fr Ft Ic Li Nd Nm Ns Nx Oc Oo Op Os Ox Pa Pc
+    Pf Po Pp Pq Qc Ql Qo Qq Rs Rv Sc Sh Sm So Sq Ss St Sx Sy Ta Tn Ud Ux Va Vt Xc Xo Xr""".split())
 
 
 class ManPages(unittest.TestCase):
+    def test_pages_show_no_markup(self):
+        for page in sorted((SOURCE / "cli").glob("*.1")) + sorted((SOURCE / "docs").glob("*.[37]")):
+            shown = re.sub(r".\x08", "", run("mandoc", "-T", "utf8", page))
+            words = set(re.findall(r"(?<![\w.'-])[A-Z][a-z]c?\b", shown))
+            self.assertFalse(words & MACROS, page.name)
+            self.assertNotRegex(shown, r"(?m)^\s*\.[A-Z][a-z]\b", page.name)
+            self.assertNotIn("\\", re.sub(r"\\[nr0x]", "", shown), page.name)
+
     def test_man_pages_are_well_formed(self):
         for folder in ("cli", "docs"):
             for page in sorted((SOURCE / folder).glob("*.[137]")):

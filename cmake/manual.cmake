@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# The man pages. A page may describe several functions: each further name in its NAME section gets
+# a page of one line that leads to it, so that `man gate_reject` finds it without an index.
+foreach(section 1 3 7)
+    file(GLOB pages CONFIGURE_DEPENDS cli/*.${section} docs/*.${section})
+    set(man_dir ${CMAKE_INSTALL_MANDIR}/man${section})
+    install(FILES ${pages} DESTINATION ${man_dir})
+    foreach(page ${pages})
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${page})
+        cmake_path(GET page FILENAME file)
+        file(READ ${page} text)
+        string(REGEX MATCH "\n\\.Sh NAME\n(\\.Nm [^\n]*\n)+" text "${text}")
+        string(REGEX MATCHALL "\n\\.Nm [A-Za-z0-9_-]+" names "${text}")
+        list(TRANSFORM names REPLACE "\n\\.Nm " "")
+        foreach(name ${names})
+            if(NOT "${name}.${section}" STREQUAL file)
+                set(alias ${PROJECT_BINARY_DIR}/man/man${section}/${name}.${section})
+                file(CONFIGURE OUTPUT ${alias} CONTENT ".so man${section}/${file}\n" @ONLY)
+                install(FILES ${alias} DESTINATION ${man_dir})
+            endif()
+        endforeach()
+    endforeach()
+endforeach()
