@@ -403,9 +403,7 @@ static void answer_forgotten(gate__slot *slot)
 {
     answer a;
     init_answer(&a, NULL, 0, GATE_CLOSE_UNANSWERED);
-    const gate_codec *codec = slot->requests->codec;
-    if (codec->encode && codec->encode(codec, NULL, 0, &a.wrap))
-        a.wrap = (gate_wrap){0};
+    gate__codec_encode(slot->requests->codec, NULL, 0, &a.wrap); /* fails: not a byte goes out */
     if (answer_running(slot, &a))
         gate__conn_abort(slot->conn, GATE_CLOSE_NO_MEMORY);
 }
@@ -465,7 +463,7 @@ void gate__requests_take(gate__requests *requests)
         slot->pending.last = (uint8_t)slot->last;
         slot->pending.answered = 1;
         count_answer(requests, slot->last);
-        requests->settled(slot->conn);
+        requests->settled(slot->conn, &slot->pending);
     }
 }
 

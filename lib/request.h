@@ -40,8 +40,8 @@ struct gate__requests {
     gate__metrics *metrics;
     gate__chunk_pool *pool;
     gate_io *io; /* woken by an answer from elsewhere */
-    /* A pending request of this connection has its answer; calls gate__conn_settle. */
-    void (*settled)(gate__conn *conn);
+    /* This pending request of the connection has its answer; calls gate__conn_settle. */
+    void (*settled)(gate__conn *conn, const gate__pending *answered);
     gate__slot *current; /* the next request's, where one is ready */
     gate__slot *spare;
     gate__slot *spare_tail;

@@ -300,9 +300,9 @@ void gate__stream_leave(gate__conn *conn, gate__pending *pending)
     gate__requests_leave(pending);
 }
 
-void gate__stream_settled(gate__conn *conn)
+void gate__stream_settled(gate__conn *conn, const gate__pending *answered)
 {
     gate__stream *stream = of_conn(conn);
-    gate__conn_settle(conn, now(stream));
+    gate__conn_settle(conn, answered, now(stream));
     update(stream);
 }

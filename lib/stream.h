@@ -72,6 +72,6 @@ void gate__streams_free(gate__streams *streams);
 void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len);
 uint64_t gate__stream_clock(gate__conn *conn);
 void gate__stream_leave(gate__conn *conn, gate__pending *pending);
-void gate__stream_settled(gate__conn *conn);
+void gate__stream_settled(gate__conn *conn, const gate__pending *answered);
 
 #endif

@@ -231,12 +231,15 @@ int gate__codec_encode(const gate_codec *codec, const void *body, size_t len, ga
     wrap->tail_len = 0;
     if (codec->encode == NULL)
         return 0;
+    *wrap = (gate_wrap){0}; /* bytes that it counts and does not write are not the stack's */
     int rc = codec->encode(codec, body, len, wrap);
-    if (rc != 0)
-        return rc;
-    if (wrap->head_len > sizeof(wrap->head) || wrap->tail_len > sizeof(wrap->tail))
+    if (rc == 0 && wrap->head_len <= sizeof(wrap->head) && wrap->tail_len <= sizeof(wrap->tail))
+        return 0;
+    wrap->head_len = 0;
+    wrap->tail_len = 0;
+    if (rc == 0)
         return -EMSGSIZE;
-    return 0;
+    return rc < 0 ? rc : -EBADMSG;
 }
 
 static const gate_codec *find_named(const char *name)

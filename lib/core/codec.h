@@ -23,7 +23,8 @@ static inline int gate__frame_fits(const gate_frame *frame, size_t len)
            frame->body_len <= frame->total - frame->body;
 }
 
-/* As codec->encode, an empty wrap where that is NULL; refuses a wrap over its room. */
+/* The only caller of codec->encode: an empty wrap where that is NULL or fails. A wrap over its room
+ * is -EMSGSIZE, a result that is no code is -EBADMSG. */
 int gate__codec_encode(const gate_codec *codec, const void *body, size_t len, gate_wrap *wrap);
 
 #endif

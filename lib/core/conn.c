@@ -152,17 +152,20 @@ static void deliver(gate__conn *conn, const uint8_t *body, size_t len)
     check_blocked(conn);
 }
 
-/* After handlers: nobody else pays for the time that they took. */
-static void read_clock(gate__conn *conn)
+/* After handlers: nobody else pays for the time that they took. `older` was the last pending
+ * request before them, or NULL: those after it were delivered meanwhile. */
+static void read_clock(gate__conn *conn, const gate__pending *older)
 {
     uint64_t before = conn->now_ns;
     conn->now_ns = conn->config->clock(conn);
     if (conn->now_ns - before < LATE_NS)
         return;
     gate__outbuf_restamp(&conn->out, before, conn->now_ns);
-    for (gate__pending *pending = conn->pending; pending; pending = pending->next)
-        if (pending->born_ns == before)
-            pending->born_ns = conn->now_ns;
+    if (!conn->pending)
+        return; /* and `older` may have left with the rest */
+    gate__pending *pending = older ? older->next : conn->pending;
+    for (; pending; pending = pending->next)
+        pending->born_ns = conn->now_ns;
 }
 
 /* Delivers the requests in the bytes, as far as it may; returns how many bytes they took. */
@@ -171,6 +174,7 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
     const gate_codec *codec = conn->config->codec;
     int at_end = conn->eof && until_eof(conn);
     uint64_t before = conn->exchanges;
+    const gate__pending *older = conn->pending_tail;
     size_t off = 0;
     while (conn->phase == GATE__OPEN && !conn->blocked && off < len) {
         gate_frame frame = {.scanned = conn->scanned};
@@ -192,7 +196,7 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
         deliver(conn, body, frame.body_len);
     }
     if (conn->exchanges != before)
-        read_clock(conn);
+        read_clock(conn, older);
     return off;
 }
 
@@ -333,6 +337,14 @@ static void count_held(gate__conn *conn, const gate__chunk *chunk)
     }
 }
 
+static void uncount_held(gate__conn *conn, const gate__chunk *chunk)
+{
+    for (; chunk; chunk = chunk->next) {
+        conn->held -= chunk->len;
+        conn->held_memory -= gate__chunk_memory(chunk);
+    }
+}
+
 void gate__conn_hold(gate__conn *conn, gate__pending *pending)
 {
     pending->next = NULL;
@@ -351,23 +363,24 @@ void gate__conn_hold(gate__conn *conn, gate__pending *pending)
     }
 }
 
-void gate__conn_settle(gate__conn *conn, uint64_t now_ns)
+/* Touches the request that got its answer and those that leave, not all that wait: there may be
+ * very many. */
+void gate__conn_settle(gate__conn *conn, const gate__pending *answered, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
+    count_held(conn, answered->answer);
     while (conn->pending && conn->pending->answered) {
-        gate__pending *pending = conn->pending;
-        gate_reason last = (gate_reason)pending->last;
-        conn->pending = pending->next;
+        gate__pending *first = conn->pending;
+        gate_reason last = (gate_reason)first->last;
+        conn->pending = first->next;
         conn->inflight--;
-        gate__outbuf_push(&conn->out, pending->answer, now_ns);
-        pending->answer = NULL;
-        conn->config->leave(conn, pending);
+        uncount_held(conn, first->answer);
+        gate__outbuf_push(&conn->out, first->answer, now_ns);
+        first->answer = NULL;
+        conn->config->leave(conn, first);
         if (last)
             end_behind(conn, last);
     }
-    conn->held = conn->held_memory = 0;
-    for (gate__pending *pending = conn->pending; pending; pending = pending->next)
-        count_held(conn, pending->answer);
     if (!conn->pending && conn->phase == GATE__OPEN)
         start_clock(conn, 0);
     resume(conn);

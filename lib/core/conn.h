@@ -145,8 +145,8 @@ int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body,
 void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list);
 /* Makes the request that is being delivered pending. One with `answered` set waits for its turn. */
 void gate__conn_hold(gate__conn *conn, gate__pending *pending);
-/* A pending request got its answer (its fields are set). Never inside deliver. */
-void gate__conn_settle(gate__conn *conn, uint64_t now_ns);
+/* This pending request got its answer (its fields are set). Never inside deliver. */
+void gate__conn_settle(gate__conn *conn, const gate__pending *answered, uint64_t now_ns);
 
 /* ---- What it wants ---- */
 

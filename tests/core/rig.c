@@ -157,7 +157,7 @@ void rig_answer(rig *r, size_t i, const char *text, gate_reason last)
         assert_non_null(slot->answer = gate__chunk_borrow(text, strlen(text), count_release, r));
     slot->answered = 1;
     slot->last = (uint8_t)last;
-    gate__conn_settle(&r->conn, r->now);
+    gate__conn_settle(&r->conn, slot, r->now);
 }
 
 void rig_pass(rig *r, uint64_t ns)

@@ -346,8 +346,46 @@ static void test_a_wrap_over_its_room_is_refused(void **state)
     assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), 0);
     codec.number = 25;
     assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), -EMSGSIZE);
+    assert_int_equal(wrap.head_len, 0); /* for a caller that goes on all the same */
     codec.number = 25 << 8;
     assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), -EMSGSIZE);
+    assert_int_equal(wrap.tail_len, 0);
+}
+
+static int encode_fails(const gate_codec *codec, const uint8_t *body, size_t len, gate_wrap *wrap)
+{
+    (void)body, (void)len;
+    wrap->head_len = 1;
+    wrap->tail_len = 1;
+    return (int)codec->number;
+}
+
+static void test_a_wrap_that_was_refused_is_empty(void **state)
+{
+    (void)state;
+    gate_codec codec = *gate_codec_line();
+    gate_wrap wrap;
+    codec.encode = encode_fails;
+    codec.number = 1; /* no code at all */
+    assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), -EBADMSG);
+    assert_int_equal(wrap.head_len + wrap.tail_len, 0);
+    codec.number = (uint64_t)(int64_t)-EMSGSIZE;
+    assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), -EMSGSIZE);
+    assert_int_equal(wrap.head_len + wrap.tail_len, 0);
+}
+
+static void test_bytes_of_a_wrap_that_nobody_wrote_are_zero(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[24];
+    gate_codec codec = *gate_codec_line();
+    gate_wrap wrap;
+    memset(&wrap, 'x', sizeof wrap);
+    codec.encode = encode_given;
+    codec.number = 24 | 24 << 8;
+    assert_int_equal(gate__codec_encode(&codec, "a", 1, &wrap), 0);
+    assert_memory_equal(wrap.head, zeros, 24);
+    assert_memory_equal(wrap.tail, zeros, 24);
 }
 
 static void test_an_empty_body_may_be_null(void **state)
@@ -377,6 +415,8 @@ int main(void)
         cmocka_unit_test(test_check_refuses_a_codec_that_cannot_be_used),
         cmocka_unit_test(test_only_raw_has_the_small_default_limit),
         cmocka_unit_test(test_a_wrap_over_its_room_is_refused),
+        cmocka_unit_test(test_a_wrap_that_was_refused_is_empty),
+        cmocka_unit_test(test_bytes_of_a_wrap_that_nobody_wrote_are_zero),
         cmocka_unit_test(test_an_empty_body_may_be_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

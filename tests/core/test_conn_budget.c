@@ -5,6 +5,8 @@
 #include "rig.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Part of a request takes 512 bytes, a copied reply a chunk. */
 enum { PART = 512 };
@@ -213,6 +215,40 @@ static void test_a_large_answer_weighs_what_is_left_of_it(void **state)
     assert_int_equal(out.memory, 0);
 }
 
+/* One page of requests that wait, which nothing may look at while a later one is answered. */
+static void test_an_answer_touches_no_other_request_that_waits(void **state)
+{
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = page / sizeof(gate__pending);
+    gate__pending first = {0}, last[3] = {0};
+    gate__pending *middle =
+        mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(middle != MAP_FAILED);
+    rig r;
+    rig_open(&r, NULL);
+    r.config.inflight_max = UINT32_MAX;
+    gate__conn_hold(&r.conn, &first);
+    for (size_t i = 0; i < count; i++)
+        gate__conn_hold(&r.conn, &middle[i]);
+    for (int i = 0; i < 3; i++)
+        gate__conn_hold(&r.conn, &last[i]);
+    assert_int_equal(mprotect(middle, page, PROT_NONE), 0);
+    for (int i = 1; i >= 0; i--) {
+        assert_non_null(last[i].answer = gate__chunk_borrow("xy", 2, NULL, NULL));
+        last[i].answered = 1;
+        gate__conn_settle(&r.conn, &last[i], r.now);
+    }
+    assert_int_equal(r.conn.held, 4);
+    rig_input(&r, "d0\nzzz\n"); /* a slow handler: the time of those that it delayed is set anew */
+    assert_int_equal(r.slots[0].born_ns, r.now);
+    first.answered = 1;
+    assert_int_equal(mprotect(middle, page, PROT_READ | PROT_WRITE), 0);
+    gate__conn_settle(&r.conn, &first, r.now);
+    assert_ptr_equal(r.conn.pending, middle);
+    rig_close(&r);
+    munmap(middle, page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_waits_its_turn_counts),
         cmocka_unit_test(test_input_that_may_not_be_read_yet_takes_little_more_than_it_is),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
+        cmocka_unit_test(test_an_answer_touches_no_other_request_that_waits),
         cmocka_unit_test(test_small_answers_in_chunks_of_their_own_count_as_what_they_take),
         cmocka_unit_test(test_a_large_answer_weighs_what_is_left_of_it),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),

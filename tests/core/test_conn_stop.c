@@ -92,7 +92,7 @@ static void test_a_large_raw_reply_lingers(void **state)
     r.slots[0].answer = chunk;
     r.slots[0].answered = 1;
     r.conn.unread = 0; /* as if it had been answered at once */
-    gate__conn_settle(&r.conn, r.now);
+    gate__conn_settle(&r.conn, &r.slots[0], r.now);
     const uint8_t *bytes;
     int more, last;
     assert_int_equal(gate__conn_output(&r.conn, &bytes, &more, &last), sizeof lent);

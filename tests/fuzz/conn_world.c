@@ -221,7 +221,7 @@ int world_settle(world *w, size_t nth)
         slot->pending.answer = build_chunks(w, &a);
         slot->pending.last = (uint8_t)a.last;
         slot->pending.answered = 1;
-        gate__conn_settle(&w->conn, w->now);
+        gate__conn_settle(&w->conn, &slot->pending, w->now);
         return 1;
     }
     return 0;

@@ -374,6 +374,30 @@ static void test_a_forgotten_reply_is_an_empty_rejection(void **state)
     net_stop(s);
 }
 
+static int wrap_too_much(const gate_codec *codec, const uint8_t *body, size_t len, gate_wrap *wrap)
+{
+    (void)codec, (void)body, (void)len;
+    wrap->head_len = 400;
+    wrap->tail_len = 400;
+    return 0;
+}
+
+static void test_a_forgotten_reply_of_a_codec_that_lies_is_no_byte(void **state)
+{
+    (void)state;
+    gate_codec codec = *gate_codec_line();
+    codec.encode = wrap_too_much;
+    gate_options options = net_options(forget, &codec);
+    net_server *s = net_start(&options);
+    int fd = net_connect(s->port);
+    net_put(fd, "a\n");
+    net_expect_end(fd);
+    net_close(fd);
+    NET_UNTIL(net_stats(s).closed[GATE_CLOSE_UNANSWERED] == 1);
+    assert_int_equal(net_stats(s).bytes_out, 0);
+    net_stop(s);
+}
+
 static void answer_twice(gate_request *req, const void *body, size_t len, void *user)
 {
     shelf *s = user;
@@ -481,6 +505,7 @@ int main(void)
         NET_TEST(test_a_request_that_nobody_answers_times_out),
         NET_TEST(test_a_server_closes_over_answers_that_nobody_took),
         NET_TEST(test_a_forgotten_reply_is_an_empty_rejection),
+        NET_TEST(test_a_forgotten_reply_of_a_codec_that_lies_is_no_byte),
         NET_TEST(test_a_handler_that_answers_twice_is_told),
         NET_TEST(test_a_reply_that_cannot_be_framed_leaves_the_request_waiting),
         NET_TEST(test_a_handler_can_ask_who_and_where),
