@@ -114,11 +114,17 @@ static uint8_t is_cut(const gate__conn *conn)
     return conn->out.head && conn->config->codec->flags & GATE_CODEC_ONE_SHOT;
 }
 
+/* Whether it still has its descriptor says nothing about that: io.h, 8. */
+static int in_flight(const gate_sock *sock)
+{
+    return gate__op_busy(&sock->in) || gate__op_busy(&sock->out);
+}
+
 static void close_stream(gate__stream *stream)
 {
     gate_io *io = stream->owner->io;
     gate_sock *sock = &stream->sock;
-    if (sock->fd < 0) {
+    if (sock->fd < 0 && !in_flight(sock)) {
         finish(stream);
         return;
     }
@@ -133,7 +139,7 @@ static void close_stream(gate__stream *stream)
             gate__conn_free(&stream->conn); /* others of this turn may want what it holds */
         }
     }
-    if (gate__op_busy(&sock->in) || gate__op_busy(&sock->out))
+    if (in_flight(sock))
         return;
     if (stream->cut || is_cut(&stream->conn))
         io->ops->reset(io, sock);

@@ -19,7 +19,9 @@
  *  6. Time is now_ns, nanoseconds on the monotonic clock: read once a turn, and by now().
  *  7. All of it from one thread at a time, but wake(), which any thread and a signal handler may
  *     call: it makes a run() that waits, or the next one, return soon.
- *  8. After the completion of a close the caller may free the socket: the backend holds nothing.
+ *  8. The descriptor may be gone as soon as a close, or a send with GATE_IO_LAST, is submitted: fd
+ *     is -1 then. The op is in flight until it completes all the same, in a later turn.
+ *  9. After the completion of a close the caller may free the socket: the backend holds nothing.
  */
 
 #include <stddef.h>

@@ -38,11 +38,14 @@ struct end {
     size_t accepted_count;
 };
 
-/* The backend that a test runs over: "epoll", "io_uring", "blocking", "sim" (its initial state). */
+/* The backend that a test runs over (its initial state): "epoll", "io_uring", "blocking", "sim", or
+ * "sim at once", where a close, shutdown or last send is done inside its submit and completes in a
+ * later turn. */
 struct loop {
     gate_io *io;
     struct sim_world *world; /* of the simulator; NULL: the kernel's network */
     struct end *ends[2];
+    int at_once; /* a close gives the descriptor up inside its submit */
     gate__sockaddr addr;
     int listener; /* far, on addr */
     int peer;     /* far, connected to ends[0] */
@@ -55,7 +58,7 @@ struct loop {
     }
 
 #define OVER_KERNEL_LOOPS(test) OVER("epoll", test), OVER("io_uring", test)
-#define OVER_LOOPS(test) OVER_KERNEL_LOOPS(test), OVER("sim", test)
+#define OVER_LOOPS(test) OVER_KERNEL_LOOPS(test), OVER("sim", test), OVER("sim at once", test)
 #define OVER_ALL(test) OVER_LOOPS(test), OVER("blocking", test)
 /* For what only the kernel has: other threads and processes, ports, descriptors' flags. */
 #define OVER_KERNEL(test) OVER_KERNEL_LOOPS(test), OVER("blocking", test)

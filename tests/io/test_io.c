@@ -311,6 +311,33 @@ static void test_last_send_arrives_where_input_is_unread(void **state)
     assert_memory_equal(got, "bye", 3);
 }
 
+/* fd says nothing about the op: some backends give the descriptor up inside the submit. */
+static void test_socket_without_its_descriptor_is_in_flight_until_it_is_told(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    for (int last = 0; last < 2; last++) {
+        join(loop, "127.0.0.1");
+        if (last)
+            submit_send(loop, end, "bye", 3, GATE_IO_LAST);
+        else
+            submit_close(loop, end);
+        assert_int_equal(end->sock.fd < 0, loop->at_once);
+        assert_true(gate__op_busy(&end->sock.out));
+        assert_int_equal(end->out.finals, 0);
+        loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+        run_for(loop, 1);
+        assert_false(gate__op_busy(&end->sock.out));
+        assert_int_equal(end->out.finals, 1);
+        assert_int_equal(end->out.result, last ? 3 : 0);
+        assert_int_equal(end->sock.fd, -1);
+        far_close(loop, loop->peer);
+        far_close(loop, loop->listener);
+        loop->peer = loop->listener = -1;
+    }
+}
+
 static void test_last_send_that_is_short_stays_open(void **state)
 {
     struct loop *loop = *state;
@@ -460,6 +487,7 @@ int main(void)
         OVER_ALL(test_send_completes_while_a_recv_waits),
         OVER_ALL(test_last_send_closes),
         OVER_ALL(test_last_send_arrives_where_input_is_unread),
+        OVER_ALL(test_socket_without_its_descriptor_is_in_flight_until_it_is_told),
         OVER_ALL(test_last_send_that_is_short_stays_open),
         OVER_ALL(test_shutdown_ends_our_side_only),
         OVER_ALL(test_close_tells_the_peer_and_frees_the_descriptor),

@@ -377,6 +377,54 @@ static void test_the_drain_deadline_ends_the_queue_of_a_full_house(void **state)
     net_free(s);
 }
 
+/* ---- A deferred answer and the stop in the same turn ---- */
+
+typedef struct pause_then_stop {
+    gate_request *kept;
+    atomic_int count;
+} pause_then_stop;
+
+/* The first request is deferred; the second answers it with nothing, so that its connection closes,
+ * and stops the server. */
+static void answer_and_stop(gate_request *req, const void *body, size_t len, void *user)
+{
+    pause_then_stop *seen = user;
+    if (!seen->kept) {
+        seen->kept = req;
+        gate_defer(req);
+        seen->count = 1;
+        return;
+    }
+    gate_reply(seen->kept, NULL, 0);
+    gate_server_stop(gate_request_server(req));
+    gate_reply(req, body, len);
+}
+
+static void test_deferred_answer_in_the_turn_of_the_stop(void **state)
+{
+    pause_then_stop seen = {0};
+    gate_options options = net_options(answer_and_stop, gate_codec_eof());
+    options.io = net_io(state);
+    options.user = &seen;
+    net_server *s = net_start(&options);
+    int first = net_connect(s->port), second = net_connect(s->port);
+    net_put(first, "1");
+    net_finish(first);
+    NET_UNTIL(seen.count == 1);
+    net_put(second, "2");
+    net_finish(second);
+    net_join(s);
+    net_expect(second, "2");
+    net_expect_end(second);
+    net_expect_end(first);
+    gate_stats stats = net_stats(s);
+    net_assert_balance(&stats);
+    assert_int_equal(stats.closed[GATE_CLOSE_ANSWERED], 2);
+    net_close(first);
+    net_close(second);
+    net_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +438,7 @@ int main(void)
         NET_TEST(test_stop_wakes_every_worker),
         NET_TEST(test_stop_gives_a_begun_request_until_the_drain_deadline),
         NET_TEST(test_the_drain_deadline_ends_the_queue_of_a_full_house),
+        NET_TEST_EACH_IO(test_deferred_answer_in_the_turn_of_the_stop),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);
 }

@@ -36,7 +36,9 @@ void desk_open(desk *all, const sim_knobs *knobs, const gate_codec *codec)
     all->options.handler = answer;
     all->options.user = all;
     all->options.codec = codec;
-    all->options.log_level = GATE_LOG_DEBUG;
+    if (all->options.log_level == 0) {
+        all->options.log_level = GATE_LOG_DEBUG;
+    }
     scene_open(&all->scene, 1, knobs, &all->options, 5);
 }
 
@@ -46,7 +48,8 @@ void desk_answer_late(sim_world *world, void *arg)
     desk *all = one->desk;
 
     (void)world;
-    all->answer_result = gate_reply(all->deferred[one->index], &all->bodies[one->index], 1);
+    all->answer_result =
+        gate_reply(all->deferred[one->index], &all->bodies[one->index], !one->empty);
 }
 
 void desk_reset(sim_world *world, void *arg)

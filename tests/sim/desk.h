@@ -22,10 +22,11 @@ typedef struct desk {
     size_t reply_len; /* of a 'b'ig reply */
 } desk;
 
-/* Answers the deferred request of that index with its letter. */
+/* Answers the deferred request of that index with its letter, or with nothing. */
 typedef struct late {
     desk *desk;
     int index;
+    int empty;
 } late;
 
 /* A send at a time. */
@@ -34,7 +35,8 @@ typedef struct line {
     const char *text;
 } line;
 
-/* options are the desk's own, with its handler, the codec and a log of everything. */
+/* options are the desk's own, with its handler, the codec, and a log of everything unless it has a
+ * level. */
 void desk_open(desk *all, const sim_knobs *knobs, const gate_codec *codec);
 
 /* One peer that sends text; served for 20 s. */

@@ -44,6 +44,7 @@ void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng)
     draw_faults(rng, &knobs->send, send_errors, 5);
     draw_faults(rng, &knobs->shutdown, shutdown_errors, 2);
     draw_faults(rng, &knobs->close, close_errors, 2);
+    knobs->at_once_pct = sim_rng_chance(rng, 25) ? 100 : some(rng, 25, 60);
     knobs->cancel_race_pct = some(rng, 60, 100);
     knobs->recv_multishot = (uint32_t)sim_rng_chance(rng, 50);
     knobs->multishot_end_pct = some(rng, 50, 50);

@@ -43,6 +43,7 @@ static void *count_in(void *block)
 static void count_out(void *block)
 {
     if (block != NULL && sim__current != NULL) {
+        sim__freed(sim__current, block, malloc_usable_size(block));
         sim__current->lib_blocks--;
         sim__current->lib_bytes -= malloc_usable_size(block);
     }

@@ -55,28 +55,29 @@ typedef struct sim_knobs {
     sim_faults recv; /* these end the connection */
     sim_faults send;
     sim_faults shutdown;
-    sim_faults close;              /* closed all the same */
-    sim_faults open;               /* a gate_io cannot be opened */
-    sim_faults listen;             /* an address cannot be listened on */
-    sim_faults thread;             /* a thread of the library's does not start */
-    uint64_t alloc_fails_at;       /* the library's n-th allocation in this world fails, */
-    uint64_t alloc_fails_for;      /* ... and the next ones, so many in all; 0 is 1 */
-    uint32_t held_pct;             /* what is done is told later; nothing overtakes it */
-    uint32_t held_room;            /* ... while so many wait nothing more is done; default 4 */
-    uint64_t held_max_ns;          /* ... for so long at most */
-    uint32_t cancel_race_pct;      /* a cancelled op gives its result if it has one */
-    uint32_t recv_multishot;       /* recv stays armed */
-    uint32_t multishot_end_pct;    /* ... and ends by itself after bytes */
-    uint32_t accept_end_pct;       /* accept ends by itself with a descriptor */
-    uint32_t shuffle;              /* completions in any order */
-    uint32_t batch_max;            /* completions of one run() */
-    uint32_t early_pct;            /* run() returns before its deadline without a reason */
-    uint64_t late_max_ns;          /* ... or after it */
-    uint64_t turn_max_ns;          /* what each run() takes */
-    uint32_t descriptors_max;      /* then EMFILE; default 65536 */
-    uint32_t flow_max;             /* bytes under way in a direction; default 65536 */
-    uint32_t spin_max;             /* runs without progress that are a spin; default 1000 */
-    uint32_t reserved;
+    sim_faults close;           /* closed all the same */
+    sim_faults open;            /* a gate_io cannot be opened */
+    sim_faults listen;          /* an address cannot be listened on */
+    sim_faults thread;          /* a thread of the library's does not start */
+    uint64_t alloc_fails_at;    /* the library's n-th allocation in this world fails, */
+    uint64_t alloc_fails_for;   /* ... and the next ones, so many in all; 0 is 1 */
+    uint32_t held_pct;          /* what is done is told later; nothing overtakes it */
+    uint32_t held_room;         /* ... while so many wait nothing more is done; default 4 */
+    uint64_t held_max_ns;       /* ... for so long at most */
+    uint32_t at_once_pct;       /* a close, shutdown or last send is done inside its submit, and
+                                      told by a later run(): until then it is in flight */
+    uint32_t cancel_race_pct;   /* a cancelled op gives its result if it has one */
+    uint32_t recv_multishot;    /* recv stays armed */
+    uint32_t multishot_end_pct; /* ... and ends by itself after bytes */
+    uint32_t accept_end_pct;    /* accept ends by itself with a descriptor */
+    uint32_t shuffle;           /* completions in any order */
+    uint32_t batch_max;         /* completions of one run() */
+    uint32_t early_pct;         /* run() returns before its deadline without a reason */
+    uint64_t late_max_ns;       /* ... or after it */
+    uint64_t turn_max_ns;       /* what each run() takes */
+    uint32_t descriptors_max;   /* then EMFILE; default 65536 */
+    uint32_t flow_max;          /* bytes under way in a direction; default 65536 */
+    uint32_t spin_max;          /* runs without progress that are a spin; default 1000 */
 } sim_knobs;
 
 /* Which knob a count is of. */
@@ -96,6 +97,7 @@ typedef enum sim_knob {
     SIM_SEND_FAULT,
     SIM_SHUTDOWN_FAULT,
     SIM_CLOSE_FAULT,
+    SIM_AT_ONCE,
     SIM_CANCEL_RACE,
     SIM_MULTISHOT_END,
     SIM_ACCEPT_END,

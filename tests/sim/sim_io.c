@@ -272,16 +272,20 @@ static void do_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, u
     rec = submit_sock(io, sock, &sock->out, GATE_OP_SEND, done);
     if (rec != NULL) {
         rec->sum = sim__sum(buf, len);
+        rec->bytes = buf;
         sock->out.buf = buf;
         sock->out.len = len;
         sock->out.flags = (uint16_t)flags;
         sim__fd_slot(self(io)->world, sock->fd)->conn->moved_ns = self(io)->world->now_ns;
     }
+    if (flags & GATE_IO_LAST) {
+        sim__maybe_at_once(self(io), rec);
+    }
 }
 
 static void do_shutdown(gate_io *io, gate_sock *sock, gate_op_done *done)
 {
-    submit_sock(io, sock, &sock->out, GATE_OP_SHUTDOWN, done);
+    sim__maybe_at_once(self(io), submit_sock(io, sock, &sock->out, GATE_OP_SHUTDOWN, done));
 }
 
 static void do_close(gate_io *io, gate_sock *sock, gate_op_done *done)
@@ -290,7 +294,25 @@ static void do_close(gate_io *io, gate_sock *sock, gate_op_done *done)
         sim_failed(self(io)->world, "close with %s in flight", kind_name(sock->in.kind));
         return;
     }
-    submit_sock(io, sock, &sock->out, GATE_OP_CLOSE, done);
+    sim__maybe_at_once(self(io), submit_sock(io, sock, &sock->out, GATE_OP_CLOSE, done));
+}
+
+static int holds(const void *block, size_t size, const void *at)
+{
+    return (uintptr_t)at >= (uintptr_t)block && (uintptr_t)at - (uintptr_t)block < size;
+}
+
+void sim__freed(sim_world *world, const void *block, size_t size)
+{
+    for (const sim__io *io = world->ios; io != NULL && !world->failed; io = io->next) {
+        for (const sim__rec *rec = io->recs; rec != NULL && !world->failed; rec = rec->next) {
+            if (holds(block, size, rec->op)) {
+                sim_failed(world, "freed with its %s in flight", kind_name(rec->kind));
+            } else if (rec->kind == GATE_OP_SEND && holds(block, size, rec->bytes)) {
+                sim_failed(world, "bytes of a send in flight were freed");
+            }
+        }
+    }
 }
 
 static sim__rec *find(sim__io *io, const gate_op *op)

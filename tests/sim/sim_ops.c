@@ -234,6 +234,16 @@ static void finish_cancelled(sim__io *io, sim__rec *rec)
     }
 }
 
+void sim__maybe_at_once(sim__io *io, sim__rec *rec)
+{
+    if (rec != NULL && sim__ready(io, rec) &&
+        sim__chance(io->world, SIM_AT_ONCE, io->world->knobs.at_once_pct)) {
+        io->submitting = 1;
+        sim__finish(io, rec);
+        io->submitting = 0;
+    }
+}
+
 void sim__finish(sim__io *io, sim__rec *rec)
 {
     static void (*const finishers[])(sim__io *, sim__rec *) = {

@@ -150,7 +150,8 @@ void sim__complete(sim__io *io, sim__rec *rec, sim__result result)
     sim__held *held;
 
     /* Nothing overtakes. */
-    if (io->held == NULL && !sim__chance(world, SIM_HELD, world->knobs.held_pct)) {
+    if (!io->submitting && io->held == NULL &&
+        !sim__chance(world, SIM_HELD, world->knobs.held_pct)) {
         io->delivered++;
         deliver(io, rec, result);
         return;
@@ -158,6 +159,9 @@ void sim__complete(sim__io *io, sim__rec *rec, sim__result result)
     held = sim__alloc(sizeof(*held));
     *held = (sim__held){.rec = rec, .result = result};
     held->due_ns = world->now_ns + sim_rng_below(&world->order, world->knobs.held_max_ns);
+    if (io->submitting && result.closed) {
+        rec->sock->fd = -1; /* its owner sees that before the completion */
+    }
     rec->finished = (result.flags & GATE_IO_MORE) == 0;
     *io->held_end = held;
     io->held_end = &held->next;

@@ -233,7 +233,7 @@ static void test_stop_drains(void **state)
 static void test_drain_deadline_cuts_the_rest(void **state)
 {
     desk all = {.options = {.drain_timeout_ms = 2000, .timeout_ms = 60000}};
-    late one = {&all, 0};
+    late one = {.desk = &all};
     sim_peer *inside, *deferred;
 
     (void)state;
@@ -290,6 +290,56 @@ static void test_stop_before_serve_serves_the_queue(void **state)
     scene_close(&all.scene);
 }
 
+/* ---- Stopping with a descriptor that is gone before its close has been told --------------- */
+
+static const sim_knobs at_once = {.at_once_pct = 100};
+
+/* An empty answer closes at once, and the stop is seen in the same turn. */
+static void test_stop_in_the_turn_of_a_close_waits_for_its_completion(void **state)
+{
+    desk all = {0};
+    late one = {.desk = &all, .empty = 1};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, &at_once, gate_codec_eof());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "d", 1);
+    sim_peer_half_close(peer);
+    sim_in(all.scene.world, second, desk_answer_late, &one);
+    scene_stop_in(&all.scene, second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.answer_result, 0);
+    desk_got(peer, "");
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_ANSWERED], 1);
+    assert_int_equal(sim_fired(all.scene.world, SIM_AT_ONCE), 2); /* the listener's as well */
+    scene_close(&all.scene);
+}
+
+/* The last send of a late answer has closed, and the turn then comes to the drain's deadline. */
+static void test_drain_deadline_in_the_turn_of_a_last_send_waits_for_its_completion(void **state)
+{
+    desk all = {.options = {.drain_timeout_ms = 2000,
+                            .timeout_ms = 60000,
+                            .log_level = GATE_LOG_ERROR}}; /* a close that is told is not joined */
+    late one = {.desk = &all};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, &at_once, gate_codec_eof());
+    peer = scene_peer(&all.scene, NULL);
+    sim_peer_send(peer, "dX", 2);
+    sim_peer_half_close(peer);
+    scene_stop_in(&all.scene, second);
+    sim_in(all.scene.world, 3 * second, desk_answer_late, &one);
+    scene_serve(&all.scene);
+    assert_int_equal(all.answer_result, 0);
+    scene_settle(&all.scene, second);
+    desk_got(peer, "X");
+    assert_int_equal(sim_fired(all.scene.world, SIM_AT_ONCE), 2);
+    scene_close(&all.scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +353,8 @@ int main(void)
         cmocka_unit_test(test_drain_deadline_cuts_the_rest),
         cmocka_unit_test(test_the_end_of_a_drain_is_waited_for),
         cmocka_unit_test(test_stop_before_serve_serves_the_queue),
+        cmocka_unit_test(test_stop_in_the_turn_of_a_close_waits_for_its_completion),
+        cmocka_unit_test(test_drain_deadline_in_the_turn_of_a_last_send_waits_for_its_completion),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

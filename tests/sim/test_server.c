@@ -118,7 +118,7 @@ static void test_half_close_behind_the_request_is_answered(void **state)
 static void test_half_close_waits_for_a_deferred_answer(void **state)
 {
     desk all = {0};
-    late one = {&all, 0};
+    late one = {.desk = &all};
     sim_peer *peer;
 
     (void)state;
@@ -148,7 +148,7 @@ static void test_end_of_input_ends_the_request_of_eof(void **state)
 static void test_reset_while_a_request_is_deferred(void **state)
 {
     desk all = {0};
-    late one = {&all, 0};
+    late one = {.desk = &all};
     sim_peer *peer;
 
     (void)state;
@@ -239,7 +239,7 @@ static void test_unread_late_answer_has_the_whole_write_time(void **state)
 {
     const sim_knobs knobs = {.flow_max = 3};
     desk all = {0};
-    late one = {&all, 0};
+    late one = {.desk = &all};
     sim_peer *peer;
 
     (void)state;
@@ -301,8 +301,8 @@ static void test_pipelining_without_reading_stops_the_reading(void **state)
 static void test_replies_keep_the_order_of_their_requests(void **state)
 {
     desk all = {0};
-    late first = {&all, 0};
-    late second_late = {&all, 1};
+    late first = {.desk = &all};
+    late second_late = {.desk = &all, .index = 1};
     sim_peer *peer;
 
     (void)state;
@@ -321,7 +321,7 @@ static void test_replies_keep_the_order_of_their_requests(void **state)
 static void test_silent_handler_meets_its_deadline(void **state)
 {
     desk all = {.options = {.handler_timeout_ms = 1500}};
-    late one = {&all, 0};
+    late one = {.desk = &all};
     sim_peer *peer;
 
     (void)state;

@@ -134,8 +134,9 @@ typedef struct sim__rec {
     gate_sock *sock; /* NULL: a look-up */
     gate_resolve *resolve;
     gate_op_done *done;
-    uint64_t sum;    /* of the bytes to send */
-    uint64_t due_ns; /* look-up, injected connect failure */
+    const void *bytes; /* to send ... */
+    uint64_t sum;      /* ... and of them */
+    uint64_t due_ns;   /* look-up, injected connect failure */
     uint8_t kind;
     uint8_t cancelled;
     uint8_t raced; /* ... and gave something all the same */
@@ -172,6 +173,7 @@ struct sim__io {
     uint64_t progress;
     uint32_t idle_runs;
     int running;
+    int submitting; /* what is done now is told by a later run */
     volatile int woken;
 };
 
@@ -231,6 +233,12 @@ void sim__complete(sim__io *io, sim__rec *rec, sim__result result);
 
 /* sim_ops.c */
 void sim__finish(sim__io *io, sim__rec *rec);
+/* Does it inside the submit where the knob says so and it need not wait. */
+void sim__maybe_at_once(sim__io *io, sim__rec *rec);
+
+/* sim_io.c */
+/* The library frees a block: nothing in flight may be in it. */
+void sim__freed(sim_world *world, const void *block, size_t size);
 
 /* fiber.c */
 /* The running fiber waits in run(): others go on until it is its turn. */
