@@ -86,6 +86,14 @@ static void take_lookups(struct gate__epoll *self)
         gate__epoll_push(self, op);
 }
 
+static void take_retries(struct gate__epoll *self)
+{
+    gate_sock *sock;
+
+    while ((sock = gate__retries_take(&self->retries, self->io.now_ns)))
+        gate__epoll_push(self, &sock->out);
+}
+
 /* ---- Events -------------------------------------------------------------------------------- */
 
 static void note_ready(struct gate__epoll *self, gate_sock *sock, uint32_t events)
@@ -149,7 +157,7 @@ static int look_for_events(struct gate__epoll *self, uint64_t deadline_ns)
 static int run(gate_io *io, uint64_t deadline_ns)
 {
     struct gate__epoll *self = self_of(io);
-    int rc = look_for_events(self, deadline_ns);
+    int rc = look_for_events(self, gate__retries_until(&self->retries, deadline_ns));
 
     if (rc < 0)
         return rc;
@@ -158,6 +166,7 @@ static int run(gate_io *io, uint64_t deadline_ns)
         io->turn_ns = io->now_ns;
     for (int i = 0; i < self->event_count; i++)
         note_event(self, &self->events[i]);
+    take_retries(self);
     work_off(self);
     if (self->first)
         self->skipped = 1;
@@ -186,10 +195,19 @@ static void submit_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_
 static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
                            gate_op_done *done)
 {
+    struct gate__epoll *self = self_of(io);
+    int rc;
+
     begin(&sock->out, GATE_OP_CONNECT, 0, done);
     sock->state = 0;
-    sock->out.aux = (uint32_t)gate__sock_start_connect(&sock->fd, addr);
-    gate__epoll_push(self_of(io), &sock->out);
+    rc = gate__sock_start_connect(&sock->fd, addr);
+    if (gate__retries_wanted(addr, rc)) {
+        rc = gate__retries_add(&self->retries, sock, addr);
+        if (rc == 0)
+            return;
+    }
+    sock->out.aux = (uint32_t)rc;
+    gate__epoll_push(self, &sock->out);
 }
 
 static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
@@ -225,9 +243,10 @@ static void submit_close(gate_io *io, gate_sock *sock, gate_op_done *done)
 /* Shutdown and close end by themselves. */
 static void cancel(gate_io *io, gate_sock *sock, gate_op *op)
 {
-    (void)sock;
     if (!gate__op_busy(op) || op->kind == GATE_OP_SHUTDOWN || op->kind == GATE_OP_CLOSE)
         return;
+    if (op->kind == GATE_OP_CONNECT)
+        gate__retries_remove(&self_of(io)->retries, sock);
     op->state |= OP_CANCELLED;
     gate__epoll_push(self_of(io), op);
 }

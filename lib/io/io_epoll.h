@@ -18,8 +18,7 @@
  * while a forked child still has the descriptor, and its events must not find the next socket of
  * that number, or freed memory.
  *
- * A Unix listener whose queue is full refuses a nonblocking connect with EAGAIN, and there is no
- * event to wait for: the connect fails with -EAGAIN.
+ * A connect that finds the queue of a Unix listener full waits in a list of its own: see retry.h.
  *
  * io_epoll.c has the loop, the events and the submits; io_epoll_try.c tries the ops.
  */
@@ -27,6 +26,7 @@
 #include <sys/epoll.h>
 
 #include "io/io.h"
+#include "io/retry.h"
 
 enum { GATE__EPOLL_EVENTS = 256 };        /* fetched in one turn */
 enum { GATE__EPOLL_SCRATCH = 64 * 1024 }; /* what one recv takes */
@@ -50,8 +50,9 @@ struct gate__epoll {
     int wake_fd;
     gate_op *first; /* the queue */
     gate_op **last;
-    gate_op *lookups;  /* names being looked up */
-    gate_sock **table; /* what is registered, by descriptor */
+    gate_op *lookups;      /* names being looked up */
+    gate__retries retries; /* connects that wait for room in a queue */
+    gate_sock **table;     /* what is registered, by descriptor */
     size_t table_size;
     uint32_t generation;
     int event_count; /* of this turn */

@@ -164,6 +164,14 @@ static void take_lookups(struct gate__uring *self)
         gate__uring_end(self, op, (int)op->aux, 0);
 }
 
+static void take_retries(struct gate__uring *self)
+{
+    gate_sock *sock;
+
+    while ((sock = gate__retries_take(&self->retries, self->io.now_ns)))
+        gate__uring_end(self, &sock->out, (int)sock->out.aux, 0);
+}
+
 static void note(struct gate__uring *self, const struct io_uring_cqe *cqe)
 {
     uint64_t tag = cqe->user_data & GATE__URING_TAGS;
@@ -216,7 +224,8 @@ static void work_off(struct gate__uring *self)
 int gate__uring_run(gate_io *io, uint64_t deadline_ns)
 {
     struct gate__uring *self = self_of(io);
-    int rc = self->failed ? self->failed : turn(self, deadline_ns);
+    uint64_t until_ns = gate__retries_until(&self->retries, deadline_ns);
+    int rc = self->failed ? self->failed : turn(self, until_ns);
 
     io->now_ns = gate__clock_ns();
     io->turn_ns = io->now_ns;
@@ -224,6 +233,7 @@ int gate__uring_run(gate_io *io, uint64_t deadline_ns)
         walk(self);
     else if (rc != -EEXIST) /* that is about the calling thread */
         self->failed = rc;
+    take_retries(self);
     work_off(self);
     return rc;
 }

@@ -39,6 +39,7 @@
 #include <pthread.h>
 
 #include "io/io.h"
+#include "io/retry.h"
 
 /* gate_op.state */
 enum {
@@ -85,13 +86,14 @@ struct gate__uring {
     int wake_due; /* the wait for it has to be submitted */
     int enter_fd; /* what io_uring_enter takes */
     unsigned enter_flags;
-    int running;          /* the ring is enabled */
-    pthread_t owner;      /* and this thread's */
-    int failed;           /* -errno: the ring is of no use any more */
-    gate__op_list queue;  /* to be submitted, tried or completed by run() */
-    gate__op_list cancel; /* in the ring, to be cancelled */
-    int cancel_due;       /* some of them have OP_CANCEL_DUE */
-    gate_op *lookups;     /* names being looked up */
+    int running;           /* the ring is enabled */
+    pthread_t owner;       /* and this thread's */
+    int failed;            /* -errno: the ring is of no use any more */
+    gate__op_list queue;   /* to be submitted, tried or completed by run() */
+    gate__op_list cancel;  /* in the ring, to be cancelled */
+    int cancel_due;        /* some of them have OP_CANCEL_DUE */
+    gate_op *lookups;      /* names being looked up */
+    gate__retries retries; /* connects that wait for room in a Unix listener's queue */
     gate__uring_kept *kept;
     unsigned kept_count;
 };

@@ -44,10 +44,11 @@ void gate__uring_cancel(gate_io *io, gate_sock *sock, gate_op *op)
 {
     struct gate__uring *self = self_of(io);
 
-    (void)sock;
     if (!gate__op_busy(op) || (op->state & (OP_CANCELLED | OP_RESULT)))
         return;
     op->state |= OP_CANCELLED;
+    if (op->kind == GATE_OP_CONNECT && gate__retries_remove(&self->retries, sock))
+        gate__uring_push(self, op);
     if (!(op->state & OP_KERNEL))
         return; /* where it is taken up next, it is seen */
     gate__op_list_push(&self->cancel, op);

@@ -368,6 +368,11 @@ void gate__uring_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *add
 
     gate__uring_begin(&sock->out, GATE_OP_CONNECT, 0, done);
     rc = gate__sock_start_connect(&sock->fd, addr);
+    if (gate__retries_wanted(addr, rc)) {
+        rc = gate__retries_add(&self->retries, sock, addr);
+        if (rc == 0)
+            return;
+    }
     if (rc == -EINPROGRESS)
         issue(self, &sock->out);
     else

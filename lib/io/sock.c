@@ -313,6 +313,11 @@ int gate__sock_connect_code(const gate__sockaddr *addr, int error)
     return reachable ? GATE_EPORTS : -error;
 }
 
+int gate__sock_connect(int fd, const gate__sockaddr *addr)
+{
+    return connect(fd, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
+}
+
 int gate__sock_start_connect(int *fd, const gate__sockaddr *addr)
 {
     int opened = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
@@ -321,7 +326,7 @@ int gate__sock_start_connect(int *fd, const gate__sockaddr *addr)
     if (opened < 0)
         return opened;
     gate__sock_nodelay(opened, addr->u.any.sa_family);
-    return connect(opened, &addr->u.any, addr->len) ? gate__sock_connect_code(addr, errno) : 0;
+    return gate__sock_connect(opened, addr);
 }
 
 int gate__sock_finish_connect(int fd)

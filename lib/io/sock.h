@@ -31,6 +31,9 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags);
  * fills in its address. On an error fd is as it was. -EBADF, -ENOTSOCK, -EINVAL. */
 int gate__sock_adopt(int fd, gate__sockaddr *addr);
 
+/* connect(2). 0, -EINPROGRESS, or the code of a failure. */
+int gate__sock_connect(int fd, const gate__sockaddr *addr);
+
 /* Opens a nonblocking socket and starts connecting it. 0, -EINPROGRESS, or the code of a failure;
  * *fd is then still to be closed, or -1. */
 int gate__sock_start_connect(int *fd, const gate__sockaddr *addr);

@@ -6,9 +6,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/io_blocking.h"
 #include "io/sock.h"
@@ -112,24 +110,6 @@ static void test_connect_without_time_is_not_tried(void **state)
     assert_int_equal(wait_out(loop, loop->ends[0]), 0);
 }
 
-static void test_connect_waits_for_room_in_the_queue_of_a_unix_listener(void **state)
-{
-    struct loop *loop = *state;
-    char host[64];
-    int first;
-
-    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
-    set_addr(&loop->addr, host, 0);
-    loop->listener = plain_listen(&loop->addr, 0);
-    first = plain_connect(&loop->addr);
-    submit_connect(loop, loop->ends[0], &loop->addr);
-    run_for(loop, 10);
-    assert_int_equal(loop->ends[0]->out.finals, 0);
-    close(plain_accept(loop->listener));
-    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
-    close(first);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,7 +118,6 @@ int main(void)
         OVER("blocking", test_delay_is_off_for_a_send_of_several_segments),
         OVER("blocking", test_listening_is_not_supported),
         OVER("blocking", test_connect_without_time_is_not_tried),
-        OVER("blocking", test_connect_waits_for_room_in_the_queue_of_a_unix_listener),
         OVER_KERNEL(test_run_returns_on_a_signal),
     };
 

@@ -135,6 +135,81 @@ static void test_connect_goes_on_after_a_signal(void **state)
     close(fillers[1]);
 }
 
+/* ---- A Unix listener whose queue is full --------------------------------------------------- */
+
+/* The queue of a listener with backlog 0 has room for one. */
+static int fill_unix_queue(struct loop *loop)
+{
+    char host[64];
+
+    snprintf(host, sizeof host, "unix:@gate-test-%ld", (long)getpid());
+    set_addr(&loop->addr, host, 0);
+    loop->listener = plain_listen(&loop->addr, 0);
+    return plain_connect(&loop->addr);
+}
+
+static void test_connect_waits_for_room_in_the_queue_of_a_unix_listener(void **state)
+{
+    struct loop *loop = *state;
+    int first = fill_unix_queue(loop);
+
+    submit_connect(loop, loop->ends[0], &loop->addr);
+    run_for(loop, 40);
+    assert_int_equal(loop->ends[0]->out.finals, 0);
+    close(plain_accept(loop->listener));
+    assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+    close(first);
+}
+
+static void test_connects_that_wait_for_room_get_in_one_after_the_other(void **state)
+{
+    struct loop *loop = *state;
+    int first = fill_unix_queue(loop);
+
+    for (int i = 0; i < 2; i++)
+        submit_connect(loop, loop->ends[i], &loop->addr);
+    for (int i = 0; i < 2; i++) {
+        run_for(loop, 5);
+        assert_int_equal(loop->ends[i]->out.finals, 0);
+        close(plain_accept(loop->listener));
+        assert_int_equal(wait_out(loop, loop->ends[i]), 0);
+    }
+    close(first);
+}
+
+static void test_connect_that_waits_for_room_can_be_cancelled(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int first = fill_unix_queue(loop);
+
+    submit_connect(loop, end, &loop->addr);
+    run_for(loop, 5);
+    assert_int_equal(end->out.finals, 0);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.out);
+    assert_int_equal(wait_out(loop, end), -ECANCELED);
+    assert_int_equal(end->sock.fd, -1);
+    close(first);
+}
+
+static void test_connect_that_waits_for_room_ends_with_its_listener(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    int first = fill_unix_queue(loop);
+
+    submit_connect(loop, end, &loop->addr);
+    run_for(loop, 5);
+    assert_int_equal(end->out.finals, 0);
+    close(loop->listener);
+    loop->listener = -1;
+    assert_int_equal(wait_out(loop, end), -ECONNREFUSED);
+    assert_int_equal(end->sock.fd, -1);
+    close(first);
+}
+
+/* ---- A connection to itself ---------------------------------------------------------------- */
+
 static void connect_to_port_of_its_own(const char *backend)
 {
     static const char *const hosts[] = {"127.0.0.1", "::1"};
@@ -303,6 +378,10 @@ int main(void)
         OVER_ALL(test_connect_goes_on_after_deadline),
         OVER_KERNEL(test_connect_without_descriptors_fails),
         OVER_KERNEL(test_connect_goes_on_after_a_signal),
+        OVER_KERNEL(test_connect_waits_for_room_in_the_queue_of_a_unix_listener),
+        OVER_KERNEL_LOOPS(test_connects_that_wait_for_room_get_in_one_after_the_other),
+        OVER_KERNEL(test_connect_that_waits_for_room_can_be_cancelled),
+        OVER_KERNEL(test_connect_that_waits_for_room_ends_with_its_listener),
         OVER_KERNEL(test_connect_to_itself_is_told),
         OVER_KERNEL(test_client_that_asks_itself_is_told),
         OVER_KERNEL(test_connect_without_free_port_is_told),
