@@ -12,11 +12,16 @@
 
 enum { TIMEOUT_MS = 5000, NS_PER_MS = 1000000 };
 
+/* A wait that ends this much after the deadline was not the kernel's lateness: this process, or the
+ * machine, was stopped. What came meanwhile is read then, for this long at most. */
+enum { STOPPED_NS = NS_PER_MS, CATCH_UP_NS = 2 * NS_PER_MS };
+
 struct gate_client {
     gate_io *io;
     const gate_codec *codec;
     gate_sock sock;
     uint64_t deadline_ns; /* of the call under way */
+    uint64_t catch_up_ns; /* until when it reads what came while the process was stopped */
     int result;           /* of the operation that completed last */
     const void *own;      /* the one-call client's request: what a socket that met itself reads */
     size_t own_len;
@@ -73,20 +78,36 @@ static void on_in(gate_io *io, gate_op *op, int result, unsigned flags)
     }
 }
 
+/* No event that came before the deadline is still to be looked for, which the time alone does not
+ * say: a turn that a signal has interrupted, such as SIGCONT after a long stop, has seen none. */
+static int has_passed(const gate_io *io, uint64_t deadline_ns)
+{
+    return io->turn_ns >= deadline_ns && io->now_ns >= deadline_ns;
+}
+
+static void note_stop(gate_client *client, uint64_t begun_ns)
+{
+    uint64_t now_ns = client->io->now_ns, deadline_ns = client->deadline_ns;
+    if (begun_ns < deadline_ns && now_ns >= deadline_ns && now_ns - deadline_ns > STOPPED_NS)
+        client->catch_up_ns = now_ns + CATCH_UP_NS;
+}
+
 /* Runs until op is over: its result, or -ETIMEDOUT. */
 static int await(gate_client *client, gate_op *op, uint64_t deadline_ns)
 {
     gate_io *io = client->io;
+    uint64_t begun_ns = io->now_ns;
     int late = 0;
     while (gate__op_busy(op)) {
         int rc = io->ops->run(io, late ? UINT64_MAX : deadline_ns);
         if (rc)
             return rc;
-        if (!late && gate__op_busy(op) && io->now_ns >= deadline_ns) {
+        if (!late && gate__op_busy(op) && has_passed(io, deadline_ns)) {
             late = 1;
             io->ops->cancel(io, &client->sock, op);
         }
     }
+    note_stop(client, begun_ns);
     return late && client->result == -ECANCELED ? -ETIMEDOUT : client->result;
 }
 
@@ -94,6 +115,7 @@ static void set_deadline(gate_client *client, uint32_t timeout_ms)
 {
     client->io->ops->run(client->io, 0); /* nothing in flight: reads the time */
     uint64_t now_ns = client->io->now_ns;
+    client->catch_up_ns = 0;
     client->deadline_ns = timeout_ms == GATE_NEVER ? UINT64_MAX
                                                    : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
 }
@@ -166,7 +188,7 @@ static int connect_name(gate_client *client)
         int rc = io->ops->run(io, late ? UINT64_MAX : client->deadline_ns);
         if (rc)
             return rc;
-        if (!late && gate__op_busy(&look.resolve.op) && io->now_ns >= client->deadline_ns) {
+        if (!late && gate__op_busy(&look.resolve.op) && has_passed(io, client->deadline_ns)) {
             late = 1;
             io->ops->resolve_cancel(io, &look.resolve);
         }
@@ -241,7 +263,7 @@ static int recv_until(gate_client *client, uint8_t *into, size_t len, uint64_t d
 
 static int recv_some(gate_client *client, uint8_t *into, size_t len)
 {
-    if (is_over(client))
+    if (is_over(client) && client->io->now_ns >= client->catch_up_ns)
         return -ETIMEDOUT;
     return recv_until(client, into, len, client->deadline_ns);
 }

@@ -3,12 +3,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/kernel.h"
@@ -16,8 +18,14 @@
 #include "io/sock.h"
 
 /* How much later than its deadline a call may end because the kernel still has an earlier, longer
- * time-out; shorter than its timer tick. */
+ * time-out. */
 #define SLACK_NS UINT64_C(1000000)
+
+/* Ticks of the kernel are no longer than 10 ms: beyond eight times two of them an eighth is more. */
+#define COARSE_NS UINT64_C(160000000)
+
+/* Between two tries of a connect that cannot be waited for. */
+#define PAUSE_NS UINT64_C(1000000)
 
 #define FOREVER UINT64_MAX
 
@@ -51,24 +59,44 @@ static struct timeval timeval_of(uint64_t ns)
                             .tv_usec = (suseconds_t)(us % 1000000)};
 }
 
-/* Where it fails, a call that may block would do so beyond the deadline. */
-static int set_timeout(int fd, int name, uint64_t *current, uint64_t left_ns)
+/* How long a wait can take that the kernel has been told to end after ns. The timers of sockets are
+ * coarse: they end late by up to an eighth of their time, or by two ticks where that is more. */
+static uint64_t longest(uint64_t ns)
 {
-    struct timeval left = timeval_of(left_ns);
+    struct timespec tick = {.tv_nsec = 0};
 
-    if (setsockopt(fd, SOL_SOCKET, name, &left, sizeof left))
-        return -errno;
-    *current = left_ns;
-    return 0;
+    if (ns >= COARSE_NS)
+        return ns + ns / 8;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    return ns + (ns / 8 > 2 * (uint64_t)tick.tv_nsec ? ns / 8 : 2 * (uint64_t)tick.tv_nsec);
 }
 
 /* May a call block as the time-out stands? */
 static int fits(uint64_t current_ns, uint64_t left_ns)
 {
-    return left_ns == FOREVER || (current_ns != FOREVER && current_ns <= left_ns + SLACK_NS);
+    return left_ns == FOREVER ||
+           (current_ns != FOREVER && longest(current_ns) <= left_ns + SLACK_NS);
 }
 
-static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
+/* Sets the socket's time-out to seven eighths of the time left, so that it ends in time. 1: a call
+ * may block now. 0: so little time is left that none may. -errno: one might block beyond the
+ * deadline. */
+static int arm(int fd, int name, uint64_t *current_ns, uint64_t left_ns)
+{
+    uint64_t most_ns = left_ns - left_ns / 8;
+    struct timeval most = timeval_of(most_ns);
+
+    if (fits(*current_ns, left_ns))
+        return 1;
+    if (!fits(most_ns, left_ns))
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, name, &most, sizeof most))
+        return -errno;
+    *current_ns = most_ns;
+    return 1;
+}
+
+static uint64_t time_until(gate__io_blocking *self, uint64_t deadline_ns)
 {
     self->io.now_ns = gate__clock_ns();
     if (deadline_ns == FOREVER)
@@ -76,34 +104,57 @@ static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
     return deadline_ns > self->io.now_ns ? deadline_ns - self->io.now_ns : 0;
 }
 
-/* ---- The calls: a result, or -EAGAIN when the time was up, or -EINTR ------------------------ */
+/* For a call that follows at once. */
+static uint64_t time_left(gate__io_blocking *self, uint64_t deadline_ns)
+{
+    uint64_t left_ns = time_until(self, deadline_ns);
 
-/* Opens the socket at the first try. A connect that was cut short by the clock or a signal goes on
+    self->io.turn_ns = self->io.now_ns;
+    return left_ns;
+}
+
+/* ---- The calls: a result, or -EAGAIN when there is none yet, or -EINTR ---------------------- */
+
+static int open_for_connect(gate__io_blocking *self, gate_sock *sock)
+{
+    int fd = gate__sock_open(self->addr.u.any.sa_family, 0);
+
+    if (fd < 0)
+        return fd;
+    sock->fd = fd;
+    self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
+    self->sent = 0;
+    return 0;
+}
+
+/* The socket is one that blocks. */
+static int connect_at_once(int fd, const gate__sockaddr *addr)
+{
+    int rc;
+
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    rc = gate__sock_connect(fd, addr);
+    fcntl(fd, F_SETFL, 0);
+    return rc;
+}
+
+/* Opens the socket at the first try. A connect that was interrupted by the clock or a signal goes on
  * with the next call. */
 static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
 {
     uint64_t left_ns = time_left(self, deadline_ns);
     int rc = 0;
 
-    if (left_ns == 0)
-        return -EAGAIN;
-    if (sock->fd < 0) {
-        int fd = gate__sock_open(self->addr.u.any.sa_family, 0);
-        if (fd < 0)
-            return fd;
-        sock->fd = fd;
-        self->send_timeout_ns = self->recv_timeout_ns = FOREVER;
-        self->sent = 0;
-    }
-    if (!fits(self->send_timeout_ns, left_ns))
-        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    if (sock->fd < 0)
+        rc = left_ns ? open_for_connect(self, sock) : -EAGAIN;
+    if (rc == 0 && left_ns)
+        rc = arm(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
     if (rc < 0)
         return rc;
-    if (connect(sock->fd, &self->addr.u.any, self->addr.len) == 0)
-        return self->unchecked ? 0 : gate__sock_connected(sock->fd, &self->addr);
-    if (errno == EINPROGRESS || errno == EALREADY)
+    rc = rc ? gate__sock_connect(sock->fd, &self->addr) : connect_at_once(sock->fd, &self->addr);
+    if (rc == -EINPROGRESS || rc == -EALREADY)
         return -EAGAIN;
-    return gate__sock_connect_code(&self->addr, errno);
+    return rc < 0 || self->unchecked ? rc : gate__sock_connected(sock->fd, &self->addr);
 }
 
 /* Nagle's delay cannot meet a connection's first segment, so a single small request need not pay
@@ -140,9 +191,9 @@ static int try_send(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_
     left_ns = time_left(self, deadline_ns);
     if (left_ns == 0)
         return -EAGAIN;
-    rc = 0;
-    if (!fits(self->send_timeout_ns, left_ns))
-        rc = set_timeout(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    rc = arm(sock->fd, SO_SNDTIMEO, &self->send_timeout_ns, left_ns);
+    if (rc == 0)
+        return -EAGAIN;
     return rc < 0 ? rc : send_once(sock, 0);
 }
 
@@ -164,17 +215,16 @@ static int try_recv(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_
     uint64_t left_ns = may_wait ? time_left(self, deadline_ns) : 0;
     int rc = 0;
 
-    if (left_ns > 0 && self->recv_timeout_ns == FOREVER && left_ns != FOREVER)
-        rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
-    if (rc < 0)
+    if (left_ns == 0)
+        return recv_once(self, sock, MSG_DONTWAIT);
+    if (self->recv_timeout_ns != FOREVER && !fits(self->recv_timeout_ns, left_ns))
+        rc = recv_once(self, sock, MSG_DONTWAIT);
+    else
+        rc = -EAGAIN;
+    if (rc != -EAGAIN)
         return rc;
-    if (left_ns > 0 && fits(self->recv_timeout_ns, left_ns))
-        return recv_once(self, sock, 0);
-    rc = recv_once(self, sock, MSG_DONTWAIT);
-    if (rc != -EAGAIN || left_ns == 0)
-        return rc;
-    rc = set_timeout(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
-    return rc < 0 ? rc : recv_once(self, sock, 0);
+    rc = arm(sock->fd, SO_RCVTIMEO, &self->recv_timeout_ns, left_ns);
+    return rc < 0 ? rc : recv_once(self, sock, rc ? 0 : MSG_DONTWAIT);
 }
 
 /* ---- Completions --------------------------------------------------------------------------- */
@@ -281,14 +331,36 @@ static int step(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
     return 0;
 }
 
-/* With a recv and a send in flight neither call may block. */
-static int wait_both(gate__io_blocking *self, uint64_t left_ns)
+static struct pollfd awaited(const gate__io_blocking *self)
 {
-    struct pollfd ready = {.fd = sock_of_in(self->in)->fd, .events = POLLIN | POLLOUT};
-    uint64_t left_ms = left_ns / 1000000 + (left_ns % 1000000 != 0);
-    int timeout = left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+    struct pollfd ready = {.fd = -1};
 
-    return poll(&ready, 1, left_ns == FOREVER ? -1 : timeout) < 0 ? -errno : 0;
+    if (self->in) {
+        ready.fd = sock_of_in(self->in)->fd;
+        ready.events = POLLIN;
+    }
+    if (self->out) {
+        ready.fd = sock_of_out(self->out)->fd;
+        ready.events |= POLLOUT;
+    }
+    return ready;
+}
+
+/* For what no call may block in: a recv and a send at a time, and the last part of the time. There
+ * is no event for room in the queue of a Unix listener, whose connect is tried again. */
+static int wait_ready(gate__io_blocking *self, uint64_t deadline_ns)
+{
+    struct pollfd ready = awaited(self);
+    uint64_t left_ns = time_until(self, deadline_ns);
+    int unwatched =
+        self->out && self->out->kind == GATE_OP_CONNECT && self->addr.u.any.sa_family == AF_UNIX;
+    struct timespec limit;
+
+    if (unwatched && left_ns > PAUSE_NS)
+        left_ns = PAUSE_NS;
+    limit = (struct timespec){.tv_sec = (time_t)(left_ns / 1000000000),
+                              .tv_nsec = (long)(left_ns % 1000000000)};
+    return ppoll(&ready, !unwatched, left_ns == FOREVER ? NULL : &limit, NULL) < 0 ? -errno : 0;
 }
 
 static int run_lookup(gate__io_blocking *self, uint64_t deadline_ns)
@@ -300,7 +372,7 @@ static int run_lookup(gate__io_blocking *self, uint64_t deadline_ns)
         int rc;
 
         gate__resolve_wait(resolve, deadline_ns);
-        self->io.now_ns = gate__clock_ns();
+        time_left(self, deadline_ns);
         rc = gate__resolve_take(resolve);
         if (rc == -EAGAIN)
             return 0;
@@ -323,15 +395,16 @@ static int run(gate_io *io, uint64_t deadline_ns)
         return 0;
     }
     if (!self->in && !self->out)
-        self->io.now_ns = gate__clock_ns(); /* a turn all the same: the caller wants the time */
+        time_left(self, deadline_ns); /* a turn all the same: the caller wants the time */
     while (self->in || self->out) {
         int both = self->in && self->out;
-        uint64_t left_ns;
 
+        if (both)
+            time_left(self, deadline_ns);
         if (step(self, deadline_ns, !both) != -EAGAIN)
             return 0;
-        left_ns = time_left(self, deadline_ns);
-        if (left_ns == 0 || (both && wait_both(self, left_ns) < 0))
+        /* Only a try after the deadline shows that nothing came before it. */
+        if (self->io.turn_ns >= deadline_ns || wait_ready(self, deadline_ns) < 0)
             return 0;
     }
     return 0;

@@ -6,7 +6,8 @@
  * gate_io for one client socket of a synchronous caller, who may keep it on the stack: no
  * descriptor but the socket's, no allocation (unless a name is looked up), and hardly a system call
  * more than a client written by hand. run() blocks in connect, send or recv itself; the kernel
- * watches the deadline (SO_SNDTIMEO, SO_RCVTIMEO), to within a millisecond and its timer tick.
+ * watches the deadline (SO_SNDTIMEO, SO_RCVTIMEO) for seven eighths of the time left. The timers of
+ * sockets are so coarse that the rest is waited for in ppoll, which is exact but costs a call more.
  *
  * One recv and one other op may be in flight, or a look-up. run() returns after one completion, at
  * the deadline with the op still in flight, or early after a signal. listen, adopt and accept give

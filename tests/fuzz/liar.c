@@ -239,7 +239,8 @@ static int play_lookup(liar *l, uint8_t draw)
     return end_lookup(l, 0);
 }
 
-/* One op completes, or time comes to the deadline. Without a deadline nobody waits for ever. */
+/* One op completes, or time comes to the deadline. Without a deadline nobody waits for ever. A turn
+ * in which nothing completes may have been interrupted before it looked for events. */
 static int run(gate_io *io, uint64_t deadline_ns)
 {
     liar *l = of(io);
@@ -257,6 +258,8 @@ static int run(gate_io *io, uint64_t deadline_ns)
         io->now_ns = deadline_ns;
     else
         io->now_ns += draw % 2 * MS_NS;
+    if (done || draw < 0xe0)
+        io->turn_ns = io->now_ns;
     return 0;
 }
 
