@@ -299,7 +299,7 @@ static int met_itself(const gate_client *client, const void *bytes, size_t len)
            gate__io_blocking_met_itself(&client->blocking, &client->sock);
 }
 
-/* Raw and until-EOF: the reply is all that comes until the peer closes. */
+/* Of raw and eof: the reply is all that comes until the peer closes. */
 static int recv_until_close(gate_client *client, reply_room *reply)
 {
     uint8_t beyond[64]; /* shows whether a full room was enough */
@@ -333,27 +333,36 @@ static int take_frame(gate_client *client, const gate_frame *frame, reply_room *
     return rc;
 }
 
-static int recv_frame(gate_client *client, reply_room *reply)
+/* *ended: the peer has ended its side. */
+static int recv_frame(gate_client *client, reply_room *reply, int *ended)
 {
     const gate_codec *codec = client->codec;
     gate_frame frame = {0};
     for (;;) {
         int rc = recv_some(client, NULL, 0);
-        if (rc <= 0)
+        if (rc < 0)
             return rc == -ENOMEM ? GATE_EBROKEN : sent_code(rc, client->in.len);
+        *ended = rc == 0;
+        if (*ended && !(client->in.len && codec->flags & GATE_CODEC_UNTIL_EOF))
+            return sent_code(0, client->in.len);
         frame = (gate_frame){.scanned = frame.scanned};
-        rc = codec->decode(codec, gate__inbuf_bytes(&client->in), client->in.len, reply->size, 0,
-                           &frame);
+        rc = codec->decode(codec, gate__inbuf_bytes(&client->in), client->in.len, reply->size,
+                           *ended, &frame);
         if (rc > 0)
             return take_frame(client, &frame, reply);
         if (rc < 0)
             return rc == GATE_ETOOBIG ? GATE_EROOM : GATE_EFRAME;
+        if (*ended)
+            return GATE_ETRUNCATED;
     }
 }
 
-static int reads_until_close(const gate_codec *codec)
+static int recv_reply(gate_client *client, reply_room *reply, int *ended)
 {
-    return codec->decode == gate_codec_raw()->decode || (codec->flags & GATE_CODEC_UNTIL_EOF);
+    if (!(client->codec->flags & GATE_CODEC_REPLY_UNTIL_CLOSE))
+        return recv_frame(client, reply, ended);
+    *ended = 1;
+    return recv_until_close(client, reply);
 }
 
 /* ---- Calls ---- */
@@ -372,10 +381,9 @@ static int exchange(gate_client *client, const gate_wrap *wrap, const uint8_t *b
     /* A peer that closed before it had read everything may have answered all the same. But the end
      * of what is read then says nothing: send has taken the reset that recv would have reported. */
     int was_reset = rc == -ECONNRESET;
-    if (!reads_until_close(client->codec))
-        return recv_frame(client, reply);
-    rc = recv_until_close(client, reply);
-    return !rc && was_reset ? GATE_ETRUNCATED : rc;
+    int ended = 0;
+    rc = recv_reply(client, reply, &ended);
+    return !rc && ended && was_reset ? GATE_ETRUNCATED : rc;
 }
 
 static int init_client(gate_client *client, gate_io *io, const char *addr, uint16_t port,

@@ -152,7 +152,9 @@ typedef struct gate_wrap {
 
 enum {
     GATE_CODEC_ONE_SHOT = 1, /* one exchange a connection, then close */
-    GATE_CODEC_UNTIL_EOF = 2 /* the end of the input ends the frame: see eof below */
+    GATE_CODEC_UNTIL_EOF = 2, /* the end of the input ends the frame: see eof below */
+    GATE_CODEC_REPLY_UNTIL_CLOSE = 4 /* client: the reply is all that comes until the peer closes;
+                                        decode is not asked */
 };
 
 /* A codec is pure: no state between calls but gate_frame.scanned, and no I/O. To write one's own,

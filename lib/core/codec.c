@@ -29,8 +29,9 @@ static int decode_raw(const gate_codec *codec, const uint8_t *input, size_t len,
 
 const gate_codec *gate_codec_raw(void)
 {
-    static const gate_codec codec = {
-        .size = sizeof(gate_codec), .flags = GATE_CODEC_ONE_SHOT, .decode = decode_raw};
+    static const gate_codec codec = {.size = sizeof(gate_codec),
+                                     .flags = GATE_CODEC_ONE_SHOT | GATE_CODEC_REPLY_UNTIL_CLOSE,
+                                     .decode = decode_raw};
     return &codec;
 }
 
@@ -48,7 +49,8 @@ static int decode_eof(const gate_codec *codec, const uint8_t *input, size_t len,
 const gate_codec *gate_codec_eof(void)
 {
     static const gate_codec codec = {.size = sizeof(gate_codec),
-                                     .flags = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF,
+                                     .flags = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF |
+                                              GATE_CODEC_REPLY_UNTIL_CLOSE,
                                      .decode = decode_eof};
     return &codec;
 }
@@ -203,7 +205,8 @@ const gate_codec *gate_codec_varint(void)
 
 int gate__codec_check(const gate_codec *codec)
 {
-    const uint32_t known = GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF;
+    const uint32_t known =
+        GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF | GATE_CODEC_REPLY_UNTIL_CLOSE;
 
     if (codec == NULL || gate__sized_check(codec, sizeof(gate_codec), FIRST_SIZE) != 0 ||
         codec->decode == NULL || codec->reserved != NULL || (codec->flags & ~known) != 0)

@@ -232,11 +232,12 @@ static void test_parse_knows_the_names(void **state)
         const gate_codec *(*get)(void);
         uint32_t flags;
     } fixed_names[] = {
-        {"raw", gate_codec_raw, GATE_CODEC_ONE_SHOT},
+        {"raw", gate_codec_raw, GATE_CODEC_ONE_SHOT | GATE_CODEC_REPLY_UNTIL_CLOSE},
         {"line", gate_codec_line, 0},
         {"varint", gate_codec_varint, 0},
         {"netstring", gate_codec_netstring, 0},
-        {"eof", gate_codec_eof, GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF},
+        {"eof", gate_codec_eof,
+         GATE_CODEC_ONE_SHOT | GATE_CODEC_UNTIL_EOF | GATE_CODEC_REPLY_UNTIL_CLOSE},
     };
     gate_codec codec;
     for (size_t i = 0; i < sizeof(fixed_names) / sizeof(fixed_names[0]); i++) {
@@ -304,7 +305,7 @@ static void test_check_refuses_a_codec_that_cannot_be_used(void **state)
     assert_int_equal(gate__codec_check(&codec), 0);
     codec.encode = NULL;
     assert_int_equal(gate__codec_check(&codec), 0);
-    codec.flags = 4;
+    codec.flags = 8;
     assert_int_equal(gate__codec_check(&codec), -EINVAL);
     codec.flags = 0;
     codec.decode = NULL;

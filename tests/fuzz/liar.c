@@ -22,7 +22,7 @@ void liar_forget(liar *l)
     free(l->said);
     l->sent = l->said = NULL;
     l->sent_len = l->said_len = 0;
-    l->ended = 0;
+    l->ended = l->said_end = 0;
 }
 
 static void remember(uint8_t **bytes, size_t *len, const void *more, size_t more_len)
@@ -203,8 +203,10 @@ static int play_in(liar *l, uint8_t draw)
     if (draw >= 240)
         return end_in(l, NULL, errors[draw % 4]);
     size_t len = fuzz_bytes(l->script, draw, &bytes);
-    if (len == 0)
+    if (len == 0) {
+        l->said_end = 1;
         return end_in(l, NULL, 0);
+    }
     remember(&l->said, &l->said_len, bytes, len);
     uint8_t *lent = fuzz_copy(bytes, len);
     (void)end_in(l, lent, (int)len);

@@ -26,6 +26,7 @@ typedef struct liar {
     size_t sent_len;
     uint8_t *said; /* what the server has said */
     size_t said_len;
+    int said_end; /* and then the end */
 } liar;
 
 void liar_init(liar *l, fuzz_input *script);
