@@ -419,11 +419,12 @@ static void free_client(gate_client *client)
 static int check_call(const void *request, size_t request_len, const void *room,
                       const size_t *reply_len, int timeout_ms)
 {
-    return (!request && request_len) || !reply_len || (!room && *reply_len) || timeout_ms < 0
+    return (!request && request_len) || !reply_len || (!room && *reply_len) || timeout_ms < -1
                ? -EINVAL
                : 0;
 }
 
+/* -1 becomes GATE_NEVER. */
 static uint32_t timeout_or_default(int timeout_ms)
 {
     return timeout_ms ? (uint32_t)timeout_ms : TIMEOUT_MS;

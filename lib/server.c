@@ -282,11 +282,11 @@ int gate_server_stats(const gate_server *server, gate_stats *stats)
 int gate_server_run(const char *addr, uint16_t port, int backlog, int timeout_ms,
                     gate_handler *handler)
 {
-    if (timeout_ms < 0)
+    if (timeout_ms < -1)
         return -EINVAL;
     gate_options options = {.size = sizeof options,
                             .handler = handler,
-                            .timeout_ms = (uint32_t)timeout_ms};
+                            .timeout_ms = (uint32_t)timeout_ms}; /* -1 becomes GATE_NEVER */
     gate_server *server;
     int rc = gate_server_open(&server, &options);
     if (rc)

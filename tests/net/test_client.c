@@ -447,7 +447,7 @@ static void test_arguments_that_mean_nothing_are_refused(void **state)
     assert_int_equal(gate_client_exchange("127.0.0.1", 1, NULL, 1, reply, &len, 0), -EINVAL);
     assert_int_equal(gate_client_exchange("127.0.0.1", 1, "1", 1, NULL, &len, 0), -EINVAL);
     assert_int_equal(gate_client_exchange("127.0.0.1", 1, "1", 1, reply, NULL, 0), -EINVAL);
-    assert_int_equal(gate_client_exchange("127.0.0.1", 1, "1", 1, reply, &len, -1), -EINVAL);
+    assert_int_equal(gate_client_exchange("127.0.0.1", 1, "1", 1, reply, &len, -2), -EINVAL);
     assert_int_equal(gate_client_exchange(long_name, 1, "1", 1, reply, &len, 0), -ENAMETOOLONG);
     assert_int_equal(gate_client_open(NULL, "127.0.0.1", 1, NULL), -EINVAL);
     const gate_client_options odd = {.size = 3};

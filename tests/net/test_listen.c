@@ -379,7 +379,7 @@ static void test_the_one_call_says_why_it_could_not(void **state)
     uint16_t port;
     int fd = net_listen(&port, 5);
     assert_int_equal(gate_server_run("127.0.0.1", port, 5, 5000, net_echo), -EADDRINUSE);
-    assert_int_equal(gate_server_run("127.0.0.1", 0, 5, -1, net_echo), -EINVAL);
+    assert_int_equal(gate_server_run("127.0.0.1", 0, 5, -2, net_echo), -EINVAL);
     assert_int_equal(gate_server_run("127.0.0.1", 0, -5, 5000, net_echo), -EINVAL);
     assert_int_equal(gate_server_run("127.0.0.1", 0, 5, 5000, NULL), -EINVAL);
     assert_int_equal(gate_server_run(NULL, 0, 5, 5000, net_echo), -EINVAL);

@@ -5,7 +5,9 @@
 #include "net.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- In a handler -------------------------------------------------------------------------- */
 
@@ -117,7 +119,7 @@ static void test_a_client_is_still_there_after_calls_that_were_refused(void **st
     assert_int_equal(gate_client_call(client, NULL, 1, reply, &len, 0), -EINVAL);
     assert_int_equal(gate_client_call(client, "1", 1, NULL, &len, 0), -EINVAL);
     assert_int_equal(gate_client_call(client, "1", 1, reply, NULL, 0), -EINVAL);
-    assert_int_equal(gate_client_call(client, "1", 1, reply, &len, -1), -EINVAL);
+    assert_int_equal(gate_client_call(client, "1", 1, reply, &len, -2), -EINVAL);
     assert_int_equal(gate_client_call(client, "1", 1, reply, &len, 0), 0);
     assert_int_equal(len, 1);
     len = 0;
@@ -125,6 +127,41 @@ static void test_a_client_is_still_there_after_calls_that_were_refused(void **st
     assert_int_equal(len, 0);
     gate_client_close(client);
     net_stop(s);
+}
+
+/* ---- No limit, where a time-out is an int ---- */
+
+static void answer_and_stop(gate_request *req, const void *body, size_t len, void *user)
+{
+    (void)user;
+    gate_server_stop(gate_request_server(req));
+    gate_reply(req, body, len);
+}
+
+static atomic_int run_result;
+
+static void *run_without_a_limit(void *addr)
+{
+    run_result = gate_server_run(addr, 0, 5, (int)GATE_NEVER, answer_and_stop);
+    return NULL;
+}
+
+static void test_no_limit_is_a_time_out(void **state)
+{
+    (void)state;
+    char addr[64], reply[8];
+    pthread_t thread;
+    size_t len = sizeof reply;
+    snprintf(addr, sizeof addr, "unix:@gate-misuse-%d", (int)getpid());
+    run_result = 1;
+    assert_int_equal(pthread_create(&thread, NULL, run_without_a_limit, addr), 0);
+    do
+        len = sizeof reply;
+    while (run_result == 1 && gate_client_exchange(addr, 0, "1", 1, reply, &len, -1));
+    pthread_join(thread, NULL);
+    assert_int_equal(run_result, 0);
+    assert_int_equal(len, 1);
+    assert_int_equal(gate_client_exchange(addr, 0, "1", 1, reply, &len, -2), -EINVAL);
 }
 
 int main(void)
@@ -136,6 +173,7 @@ int main(void)
         NET_TEST(test_options_out_of_range_are_refused),
         NET_TEST(test_limits_may_be_as_large_as_their_type),
         NET_TEST(test_a_client_is_still_there_after_calls_that_were_refused),
+        NET_TEST(test_no_limit_is_a_time_out),
     };
     return cmocka_run_group_tests_name("misuse", tests, NULL, NULL);
 }

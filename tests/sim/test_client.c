@@ -129,6 +129,26 @@ static void test_reply_that_was_cut_does_not_end_as_a_whole_one(void **state)
     scene_close(&all.scene);
 }
 
+static void test_call_without_a_limit_waits_for_an_hour(void **state)
+{
+    const uint64_t hour_ns = 3600 * (uint64_t)SIM_SECOND;
+    stage all = {.says = 0};
+    line said = {.text = "late\n"};
+    char reply[8];
+    size_t len = sizeof(reply);
+
+    (void)state;
+    stage_open(&all, NULL, gate_codec_line());
+    sim_run_until(all.world, NULL, sim_now(all.world) + SIM_SECOND);
+    said.peer = all.peer;
+    sim_at(all.world, sim_now(all.world) + hour_ns, desk_send, &said);
+    assert_int_equal(gate_client_call(all.client, "1", 1, reply, &len, (int)GATE_NEVER), 0);
+    assert_int_equal(len, 4);
+    assert_memory_equal(reply, "late", 4);
+    assert_true(sim_now(all.world) > hour_ns);
+    stage_close(&all);
+}
+
 /* ---- Two callers in one world -------------------------------------------------------------- */
 
 static void *serve(void *arg)
@@ -172,6 +192,7 @@ int main(void)
         cmocka_unit_test(test_peer_that_takes_a_little_at_a_time_does_not_either),
         cmocka_unit_test(test_request_that_was_cut_does_not_end_as_a_whole_one),
         cmocka_unit_test(test_reply_that_was_cut_does_not_end_as_a_whole_one),
+        cmocka_unit_test(test_call_without_a_limit_waits_for_an_hour),
         cmocka_unit_test(test_client_and_server_take_turns_in_one_world),
     };
 
