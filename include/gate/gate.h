@@ -319,8 +319,8 @@ typedef struct gate_options {
 
 /* Serves until gate_server_stop() (see gate_request_server) and returns 0, or why it could not.
  * Blocks; the handler runs on this thread. backlog and timeout_ms: 0 takes the default (the
- * kernel's largest, 5000); timeout_ms -1 is GATE_NEVER. -EINVAL: no handler, or a negative number. The rest as
- * gate_server_open, gate_server_listen and gate_server_serve. */
+ * kernel's largest, 5000); timeout_ms -1 is GATE_NEVER. -EINVAL: no handler, or another negative
+ * number. The rest as gate_server_open, gate_server_listen and gate_server_serve. */
 GATE_API int gate_server_run(const char *addr, uint16_t port, int backlog, int timeout_ms,
                              gate_handler *handler);
 
@@ -361,9 +361,9 @@ GATE_API void gate_server_close(gate_server *server);
 /* ---- Client -------------------------------------------------------------------------------- */
 
 /* Sends one request and reads the reply until the peer closes; one deadline of timeout_ms
- * (0: 5000, -1: no limit) over name lookup, connect, send and receive. *reply_len: in the room, out what is
- * there, also on an error. Blocks; any thread. An empty reply cannot be told from a close: both are
- * GATE_ECLOSED. -EINVAL, GATE_ENAME, -ECONNREFUSED, -ETIMEDOUT, ...: not sent, see
+ * (0: 5000, -1: no limit) over name lookup, connect, send and receive. *reply_len: in the room, out
+ * what is there, also on an error. Blocks; any thread. An empty reply cannot be told from a close:
+ * both are GATE_ECLOSED. -EINVAL, GATE_ENAME, -ECONNREFUSED, -ETIMEDOUT, ...: not sent, see
  * gate_outcome(). */
 GATE_API int gate_client_exchange(const char *addr, uint16_t port, const void *request,
                                   size_t request_len, void *reply, size_t *reply_len,
@@ -383,10 +383,10 @@ typedef struct gate_client_options {
 GATE_API int gate_client_open(gate_client **client, const char *addr, uint16_t port,
                               const gate_client_options *options);
 
-/* One exchange within timeout_ms (0: 5000, -1: no limit); connects anew where the last exchange ended the
- * connection, or the peer has closed it since. *reply_len: in the room, out the reply's length.
- * With codec eof the client ends its side after the request. After any error but -EINVAL, -EMSGSIZE
- * and -EBADMSG the connection is closed. */
+/* One exchange within timeout_ms (0: 5000, -1: no limit); connects anew where the last exchange
+ * ended the connection, or the peer has closed it since. *reply_len: in the room, out the reply's
+ * length. With codec eof the client ends its side after the request. After any error but -EINVAL,
+ * -EMSGSIZE and -EBADMSG the connection is closed. */
 GATE_API int gate_client_call(gate_client *client, const void *request, size_t request_len,
                               void *reply, size_t *reply_len, int timeout_ms);
 

@@ -21,7 +21,7 @@
  * time-out. */
 #define SLACK_NS UINT64_C(1000000)
 
-/* Ticks of the kernel are no longer than 10 ms: beyond eight times two of them an eighth is more. */
+/* Ticks of the kernel are at most 10 ms long: an eighth of this is two of them. */
 #define COARSE_NS UINT64_C(160000000)
 
 /* Between two tries of a connect that cannot be waited for. */
@@ -138,8 +138,8 @@ static int connect_at_once(int fd, const gate__sockaddr *addr)
     return rc;
 }
 
-/* Opens the socket at the first try. A connect that was interrupted by the clock or a signal goes on
- * with the next call. */
+/* Opens the socket at the first try. A connect that the clock or a signal interrupted goes on with
+ * the next call. */
 static int try_connect(gate__io_blocking *self, gate_sock *sock, uint64_t deadline_ns)
 {
     uint64_t left_ns = time_left(self, deadline_ns);

@@ -125,7 +125,7 @@ static void test_an_encode_that_lies_sends_nothing(void **state)
     int listener = net_listen(&port, 5);
     gate_client *client = open_client(port, &lying);
     int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    for (const char *body = "htn"; *body; body++) {
+    for (const char *body = "htpn"; *body; body++) {
         char reply[16];
         size_t len = sizeof reply;
         int rc = gate_client_call(client, body, 1, reply, &len, 20000);
