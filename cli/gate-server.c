@@ -294,9 +294,7 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         return 0;
     report_error("cannot start: %s", report_reason(result));
     if (result == -ENOSYS || result == -EPERM)
-        report_hint("there is no %s for us here: --io auto takes what there is", set->io);
-    else if (result == -EINVAL) /* the options are checked by now */
-        report_hint("GATE_IO in the environment must be auto, io_uring or epoll");
+        report_hint("io_uring is unavailable: use --io auto, and no GATE_IO in the environment");
     return code == GATE_EXIT_REFUSED ? GATE_EXIT_LOCAL : code; /* no address is involved yet */
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "json.h"
 
+#include <gate/gate.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -32,6 +33,19 @@ static size_t sequence_len(const unsigned char *at, size_t left)
     return len;
 }
 
+/* An object may be read on a terminal, which some characters must not reach as they are: see
+ * gate_escape. What it writes for them is JSON, but for "\x1b". */
+static void write_character(FILE *out, const unsigned char *at, size_t len)
+{
+    char safe[8];
+
+    gate_escape(safe, sizeof(safe), at, len);
+    if (safe[0] == '\\' && safe[1] == 'x')
+        fprintf(out, "\\u00%s", safe + 2);
+    else
+        fputs(safe, out);
+}
+
 /* Text from the command line and from messages about it may hold any bytes, and an object that
  * cannot be parsed would be worse than a '?'. */
 void json_quote(FILE *out, const void *bytes, size_t len)
@@ -47,10 +61,8 @@ void json_quote(FILE *out, const void *bytes, size_t len)
             fputc('?', out);
         else if (at[i] == '"' || at[i] == '\\')
             fprintf(out, "\\%c", at[i]);
-        else if (at[i] < 0x20 || at[i] == 0x7f)
-            fprintf(out, "\\u%04x", (unsigned)at[i]);
         else
-            fwrite(at + i, 1, step, out);
+            write_character(out, at + i, step);
     }
     fputc('"', out);
 }

@@ -46,16 +46,16 @@ void report_set_color(const char *when)
     report.color = strcmp(when, "always") == 0 || (strcmp(when, "auto") == 0 && !plain);
 }
 
-/* Control bytes of a name or a peer's text must not reach a terminal. */
+/* Control characters of a name or a peer's text must not reach a terminal. */
 static void format_message(char *message, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
 static void format_message(char *message, const char *format, va_list args)
 {
-    vsnprintf(message, MESSAGE_ROOM, format, args);
-    for (char *at = message; *at != '\0'; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            *at = '?';
+    char raw[MESSAGE_ROOM];
+
+    vsnprintf(raw, sizeof(raw), format, args);
+    gate_escape(message, MESSAGE_ROOM, raw, strlen(raw));
 }
 
 void report_error(const char *format, ...)

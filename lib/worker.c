@@ -88,8 +88,11 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
         .worker = index,
     };
     if (!index && io->fallback)
-        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_uring is not to be had, using epoll",
+        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_uring is unavailable, using epoll",
                        gate_strerror(io->fallback));
+    if (!index && io->environment)
+        gate__log_text(&streams->log, GATE_LOG_WARNING,
+                       "GATE_IO is ignored: it must be auto, epoll or io_uring", NULL);
     gate__timers_init(&streams->timers, io->now_ns / NS_PER_MS);
     init_config(worker, options);
     init_requests(worker, server, options);

@@ -312,8 +312,9 @@ typedef struct gate_options {
     uint32_t inflight_max;  /* unanswered requests of a connection; default 128 */
     uint32_t exchanges_max; /* of a connection, then it is closed; default no limit (raw, eof: 1) */
     uint32_t log_level;     /* default GATE_LOG_NOTICE */
-    uint32_t io;            /* GATE_IO_...; the environment's GATE_IO (auto, epoll, io_uring) goes
-                               first */
+    uint32_t io;            /* GATE_IO_...; the default is GATE_IO_AUTO: what the environment's
+                               GATE_IO names (auto, epoll, io_uring; any other value is
+                               ignored with a warning in the log), else the best there is */
     uint32_t flags;         /* GATE_DEFER_ACCEPT */
 } gate_options;
 
@@ -414,6 +415,12 @@ typedef struct gate_addr {
  * is a static sentence that says what is wrong and what to write. */
 GATE_API int gate_addr_parse(gate_addr *addr, const char *text, uint16_t port_default,
                              const char **why);
+
+/* Writes len bytes as text that a terminal or a log can take: UTF-8 as it is, but "\x1b" or
+ * "\u202e" for control characters (C0, DEL, C1), line separators, characters that change the
+ * direction of text, and "\xff" for a byte that is not UTF-8. A NUL ends it; it is cut to room
+ * between characters. Its length, without the NUL. Escaping twice changes nothing more. Pure. */
+GATE_API size_t gate_escape(char *text, size_t room, const void *bytes, size_t len);
 
 #ifdef __cplusplus
 }

@@ -122,22 +122,18 @@ int gate__addr_numeric(gate__sockaddr *set, const char *host, uint16_t port)
 
 static void format_unix(const gate__sockaddr *set, char *text, size_t room)
 {
-    char name[sizeof(set->u.un.sun_path) + 1];
+    char name[GATE__ADDR_TEXT];
     const char *path = set->u.un.sun_path;
+    int abstract;
     size_t len = 0;
 
     if (set->len > path_offset)
         len = set->len - path_offset;
     if (len > 0 && path[0] != '\0')
         len = strnlen(path, len);
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)path[i];
-        name[i] = byte < 0x20 || byte == 0x7f ? '?' : path[i];
-    }
-    if (len > 0 && path[0] == '\0')
-        name[0] = '@';
-    name[len] = '\0';
-    (void)snprintf(text, room, "unix:%s", name);
+    abstract = len > 0 && path[0] == '\0';
+    (void)gate_escape(name, sizeof(name), path + abstract, len - (size_t)abstract);
+    (void)snprintf(text, room, "unix:%s%s", abstract ? "@" : "", name);
 }
 
 static void format_in4(const void *ip, uint16_t port, char *text, size_t room)

@@ -29,8 +29,12 @@ typedef struct gate__sockaddr {
  * sun_path cannot hold (never truncated). "*" is :: (the listener makes it dual-stack). */
 int gate__addr_numeric(gate__sockaddr *set, const char *host, uint16_t port);
 
+/* Room for every address as text: "unix:@", 4 bytes for each of a name, and a NUL. */
+enum { GATE__ADDR_TEXT = 6 + 4 * sizeof(((struct sockaddr_un *)0)->sun_path) + 1 };
+
 /* Writes "192.0.2.1:80", "[::1]:80", "unix:/path", "unix:@name" or "unix:" (unnamed) with a NUL,
- * cut to room. A v4-mapped IPv6 address is written as IPv4. Control bytes of a path become '?'. */
+ * cut to room. A v4-mapped IPv6 address is written as IPv4. Of a Unix name the characters that
+ * gate_escape() is for are escaped. */
 void gate__addr_format(const gate__sockaddr *set, char *text, size_t room);
 
 /* The port in host order; 0 for a Unix socket. */

@@ -7,20 +7,18 @@
 
 #include <gate/gate.h>
 
-/* What GATE_IO asks for, `kind` where it is not set. */
-static int choose(uint32_t kind, uint32_t *chosen)
+/* What GATE_IO asks for; GATE_IO_AUTO where it is not set. 0, or -EINVAL: no such name. */
+static int read_environment(uint32_t *kind)
 {
     const char *name = secure_getenv("GATE_IO");
 
-    *chosen = kind;
-    if (!name || !*name)
+    *kind = GATE_IO_AUTO;
+    if (!name || !*name || !strcmp(name, "auto"))
         return 0;
-    if (!strcmp(name, "auto"))
-        *chosen = GATE_IO_AUTO;
-    else if (!strcmp(name, "epoll"))
-        *chosen = GATE_IO_EPOLL;
+    if (!strcmp(name, "epoll"))
+        *kind = GATE_IO_EPOLL;
     else if (!strcmp(name, "io_uring"))
-        *chosen = GATE_IO_URING;
+        *kind = GATE_IO_URING;
     else
         return -EINVAL;
     return 0;
@@ -48,14 +46,9 @@ static int open_best(gate_io **io)
     return rc;
 }
 
-int gate__io_open(gate_io **io, uint32_t kind)
+static int open_kind(gate_io **io, uint32_t kind)
 {
-    uint32_t chosen;
-    int rc = choose(kind, &chosen);
-
-    if (rc < 0)
-        return rc;
-    switch (chosen) {
+    switch (kind) {
     case GATE_IO_AUTO:
         return open_best(io);
     case GATE_IO_EPOLL:
@@ -65,4 +58,16 @@ int gate__io_open(gate_io **io, uint32_t kind)
     default:
         return -EINVAL;
     }
+}
+
+/* The environment is a default, for programs that leave the choice open: it never changes what a
+ * program chose itself, and a typing error in it fails none. */
+int gate__io_open(gate_io **io, uint32_t kind)
+{
+    int environment = kind == GATE_IO_AUTO ? read_environment(&kind) : 0;
+    int rc = open_kind(io, kind);
+
+    if (rc == 0)
+        (*io)->environment = environment;
+    return rc;
 }

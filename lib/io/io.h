@@ -167,9 +167,11 @@ struct gate_io {
     uint64_t now_ns;  /* the time, as last read */
     uint64_t turn_ns; /* when events were looked for: what has come since then is not known yet */
     int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
+    int environment; /* -EINVAL: GATE_IO has no known value, and was ignored; else 0 */
 };
 
-/* Opens the backend that `kind` (GATE_IO_... of gate.h) and the environment's GATE_IO name. */
+/* Opens the backend that `kind` (GATE_IO_... of gate.h) names; for GATE_IO_AUTO the one that the
+ * environment's GATE_IO names, if it names one. */
 int gate__io_open(gate_io **io, uint32_t kind);
 
 int gate__io_epoll_open(gate_io **io);

@@ -90,9 +90,16 @@ class ReplyTest(TestCase):
             self.assertEqual((done.returncode, done.stdout), (1, reply))
             self.assertIn(b"the reply is not 'a'", done.stderr)
 
-    def test_control_bytes_of_a_reply_stay_out_of_messages(self):
-        done = self.reply(b"\x1b[31m", "--expect", "a")
-        self.assertNotIn(b"\x1b", done.stderr)
+    def test_controls_of_a_reply_stay_out_of_messages(self):
+        for reply, shown in ((b"\x1b[31m", b"\\x1b[31m"), (b"\xc2\x9b31m", b"\\u009b31m"),
+                             (b"\x9b31m", b"\\x9b31m"), (b"\xe2\x80\xae1", b"\\u202e1"),
+                             (b"\xe2\x80", b"\\xe2\\x80"), ("\u20ac".encode(),) * 2):
+            done = self.reply(reply, "--expect", "a")
+            self.assertIn(b"'%s'" % shown, done.stderr)
+
+    def test_controls_of_a_reply_stay_out_of_the_object(self):
+        done = self.reply("\x1b\u009b\u202e\x7f\u20ac".encode(), "--json")
+        self.assertIn("\"\\u001b\\u009b\\u202e\\u007f\u20ac\"", done.stdout.decode())
 
 
 class FailureTest(TestCase):

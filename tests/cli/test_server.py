@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -228,6 +229,15 @@ class OptionTest(TestCase):
         self.ask(server, b"1")
         self.assertEqual(server.stop(), 0)
         self.assertIn("127.0.0.1:", server.err.all().split("listening on", 1)[1].split("\n", 1)[1])
+
+    def test_controls_in_the_name_of_a_peer_stay_out_of_the_log(self):
+        path = os.path.join(self.folder(), "door")
+        server = self.server("-v", listen="unix:" + path)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(b"\0gate-%d \xc2\x9b31m\x9b\xe2\x80\xae\n" % os.getpid())
+            sock.connect(path)
+            self.assertEqual(talk(sock, b"1"), WELCOME)
+        server.err.wait("unix:@gate-%d \\u009b31m\\x9b\\u202e\\x0a" % os.getpid())
 
     def test_quiet_says_nothing(self):
         path = os.path.join(self.folder(), "door")

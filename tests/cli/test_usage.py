@@ -157,10 +157,17 @@ class UsageTest(TestCase):
             done = self.client("--max-reply", value, "127.0.0.1:%d" % port)
             self.assertEqual(done.returncode, 6 if value == "1" else 0, value)
 
-    def test_unknown_backend_in_the_environment_has_a_hint(self):
-        done = self.fail_server("-l", "127.0.0.1:0", env={**os.environ, "GATE_IO": "kqueue"})
-        self.assertEqual(done.returncode, 2)
-        self.assertIn(b"GATE_IO", done.stderr)
+    def test_unknown_backend_in_the_environment_is_a_warning(self):
+        server = self.server(env={**os.environ, "GATE_IO": "kqueue"})
+        self.assertEqual(self.ask(server, b"1"), b"welcome to server!")
+        self.assertEqual(server.stop(), 0)
+        self.assertIn("GATE_IO is ignored", server.err.all())
+
+    def test_environment_does_not_change_a_backend_that_was_asked_for(self):
+        server = self.server("--io", "epoll", env={**os.environ, "GATE_IO": "kqueue"})
+        self.assertEqual(self.ask(server, b"1"), b"welcome to server!")
+        self.assertEqual(server.stop(), 0)
+        self.assertNotIn("GATE_IO", server.err.all())
 
     def test_never_is_a_time_of_the_server(self):
         for option in ("--timeout", "--idle-timeout", "--write-timeout", "--drain-timeout"):

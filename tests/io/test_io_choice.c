@@ -28,6 +28,8 @@ static int refused(void)
     return rc;
 }
 
+static int last_environment; /* gate_io.environment of the last that was opened */
+
 /* EPOLL or URING, or the code. */
 static int open_with(const char *environment, uint32_t kind)
 {
@@ -43,12 +45,16 @@ static int open_with(const char *environment, uint32_t kind)
     if (rc < 0)
         return rc;
     rc = strcmp(io->ops->name, "epoll") ? URING : EPOLL;
-    assert_int_equal(io->fallback, rc == EPOLL && kind == GATE_IO_AUTO ? refused() : 0);
+    last_environment = io->environment;
+    if (kind == GATE_IO_EPOLL || (environment && !strcmp(environment, "epoll")))
+        assert_int_equal(io->fallback, 0);
+    else
+        assert_int_equal(io->fallback, rc == EPOLL ? refused() : 0);
     io->ops->free(io);
     return rc;
 }
 
-static void test_environment_goes_before_the_option(void **state)
+static void test_environment_is_the_default_of_the_option(void **state)
 {
     int rc = refused();
     int best = rc < 0 ? EPOLL : URING;
@@ -58,16 +64,30 @@ static void test_environment_goes_before_the_option(void **state)
     assert_int_equal(open_with("", GATE_IO_AUTO), best);
     assert_int_equal(open_with("auto", GATE_IO_AUTO), best);
     assert_int_equal(open_with(NULL, GATE_IO_EPOLL), EPOLL);
-    assert_int_equal(open_with("epoll", GATE_IO_URING), EPOLL);
+    assert_int_equal(open_with("epoll", GATE_IO_AUTO), EPOLL);
+    assert_int_equal(open_with("io_uring", GATE_IO_AUTO), rc < 0 ? rc : URING);
+    assert_int_equal(open_with("epoll", GATE_IO_URING), rc < 0 ? rc : URING);
     assert_int_equal(open_with("", GATE_IO_EPOLL), EPOLL);
     assert_int_equal(open_with(NULL, GATE_IO_URING), rc < 0 ? rc : URING);
-    assert_int_equal(open_with("io_uring", GATE_IO_EPOLL), rc < 0 ? rc : URING);
+    assert_int_equal(open_with("io_uring", GATE_IO_EPOLL), EPOLL);
+}
+
+static void test_unknown_environment_is_ignored_and_noted(void **state)
+{
+    int best = refused() < 0 ? EPOLL : URING;
+
+    (void)state;
+    assert_int_equal(open_with("select", GATE_IO_AUTO), best);
+    assert_int_equal(last_environment, -EINVAL);
+    assert_int_equal(open_with("select", GATE_IO_EPOLL), EPOLL);
+    assert_int_equal(last_environment, 0);
+    assert_int_equal(open_with("epoll", GATE_IO_AUTO), EPOLL);
+    assert_int_equal(last_environment, 0);
 }
 
 static void test_unknown_backends_are_refused(void **state)
 {
     (void)state;
-    assert_int_equal(open_with("select", GATE_IO_AUTO), -EINVAL);
     assert_int_equal(open_with(NULL, 77), -EINVAL);
 }
 
@@ -175,7 +195,8 @@ static void test_older_kernel_means_epoll(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_environment_goes_before_the_option),
+        cmocka_unit_test(test_environment_is_the_default_of_the_option),
+        cmocka_unit_test(test_unknown_environment_is_ignored_and_noted),
         cmocka_unit_test(test_unknown_backends_are_refused),
         cmocka_unit_test(test_want_of_descriptors_is_told_and_leaves_nothing_behind),
         cmocka_unit_test(test_forbidden_ring_means_epoll),
