@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "bench_load.h"
 #include "bench_show.h"
 #include "bench_watch.h"
+#include "descriptors.h"
 #include "exit.h"
 #include "json.h"
 #include "report.h"
@@ -238,13 +238,8 @@ static int check_message(const bench_job *job)
 static int raise_file_limit(const settings *set)
 {
     uint64_t wanted = (uint64_t)set->connections + set->idle + 16;
-    struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 0;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (wanted <= limit.rlim_max)
+    if (wanted <= descriptors_raise())
         return 0;
     report_error("%llu connections are more than this process may open",
                  (unsigned long long)wanted - 16);

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "counters.h"
+#include "descriptors.h"
 #include "exit.h"
 #include "json.h"
 #include "listen.h"
@@ -53,7 +55,8 @@ static const args_option options[] = {
                             "unix:@name, fd:3 or systemd:NAME; may be given again\n"
                             "(default 0.0.0.0:9001)"},
     {.name = "backlog", .value = "N", .kind = ARGS_NUMBER, PLACE(backlog), .min = 1, .max = 65535,
-     .help = "connections that may wait to be accepted (default 5)"},
+     .help = "connections that may wait to be accepted (default the\n"
+             "kernel's largest; the tutorial's server has 5)"},
     {.name = "defer-accept", .kind = ARGS_FLAG, PLACE(defer_accept),
      .help = "take a TCP connection only when its first bytes are there"},
     {.group = "What", .name = "accept", .value = "WORD", .kind = ARGS_LIST, PLACE(accept),
@@ -120,8 +123,9 @@ static const char usage[] = "Usage: gate-server [OPTION]...\n"
 static const char more[] =
     "\n"
     "TIME is in seconds, or with a unit: 500ms, 2.5s, 1m, 1h; never is no limit.\n"
-    "SIZE is in bytes, or with K, M or G. SIGINT and SIGTERM stop in good order, a second\n"
-    "one at once.\n"
+    "SIZE is in bytes, or with K, M or G. SIGINT and SIGTERM stop it gracefully, a second one\n"
+    "at once. SIGUSR1 prints the counters as a line of JSON on standard error; SIGHUP does\n"
+    "nothing.\n"
     "\n"
     "Exit codes: 0 done, 1 rejected (--once), 2 usage, 3 name look-up, 4 cannot listen,\n"
     "8 local error.\n";
@@ -263,6 +267,21 @@ static uint32_t io_of(const char *name)
                                          : GATE_IO_AUTO;
 }
 
+/* What is open besides connections: the standard three and two for events, and in each worker its
+ * listeners and at most 4 of its loop. */
+static void raise_limit(const settings *set, const listeners *all)
+{
+    uint64_t workers = set->workers != 0 ? set->workers : 1;
+    uint64_t others = 5 + workers * (all->count + 4);
+    uint64_t limit = descriptors_raise();
+
+    if (set->connections_max != 0 && limit < set->connections_max + others)
+        report_line("gate-server: warning: %u connections (--max-connections) are more than this "
+                    "process may open: ulimit -Hn is %llu, and %llu are needed",
+                    (unsigned)set->connections_max, (unsigned long long)limit,
+                    (unsigned long long)(set->connections_max + others));
+}
+
 static int open_server(doorkeeper *door, const gate_codec *codec)
 {
     const settings *set = door->set;
@@ -347,24 +366,6 @@ static int serve(doorkeeper *door, const listeners *all)
 
 /* ---- The end ------------------------------------------------------------------------------- */
 
-static void print_stats(json *object, const gate_stats *stats)
-{
-    json_open(object, "stats", '{');
-    json_count(object, "accepted", stats->accepted);
-    json_count(object, "requests", stats->requests);
-    json_count(object, "replies", stats->replies);
-    json_count(object, "rejections", stats->rejections);
-    json_count(object, "bytes_in", stats->bytes_in);
-    json_count(object, "bytes_out", stats->bytes_out);
-    json_count(object, "accept_errors", stats->accept_errors);
-    json_count(object, "accept_pauses", stats->accept_pauses);
-    json_open(object, "closed", '{');
-    for (int reason = GATE_CLOSE_NONE + 1; reason < GATE_CLOSE_COUNT; reason++)
-        json_count(object, gate_reason_name(reason), stats->closed[reason]);
-    json_close(object, '}');
-    json_close(object, '}');
-}
-
 static void print_json(const doorkeeper *door, const listeners *all, int code)
 {
     gate_stats stats = {.size = sizeof(stats)};
@@ -382,7 +383,7 @@ static void print_json(const doorkeeper *door, const listeners *all, int code)
     }
     json_close(&object, ']');
     if (door->server != NULL && gate_server_stats(door->server, &stats) == 0)
-        print_stats(&object, &stats);
+        counters_write(&object, &stats);
     else
         json_null(&object, "stats");
     json_count(&object, "lines_dropped", report_dropped());
@@ -399,10 +400,14 @@ static int run(doorkeeper *door, listeners *all, gate_codec *codec)
         result = read_framing(door->set, codec);
     if (result == 0 && door->set->user != NULL)
         result = user_parse(&door->user, door->set->user);
-    if (result == 0)
+    if (result == 0) {
+        raise_limit(door->set, all);
         result = open_server(door, codec);
-    if (result == 0)
+    }
+    if (result == 0) {
+        counters_watch(door->server);
         result = serve(door, all);
+    }
     return result;
 }
 
@@ -413,7 +418,6 @@ int main(int argc, char **argv)
         .reject = "please go out!",
         .framing = "raw",
         .io = "auto",
-        .backlog = 5,
     };
     static listeners all;
     doorkeeper door = {.set = &set, .rejected = -1};
@@ -423,6 +427,7 @@ int main(int argc, char **argv)
     if (report_fill_standard() != 0)
         return GATE_EXIT_LOCAL;
     report_begin(program.name);
+    counters_begin(program.name);
     result = args_parse(&program, argc, argv, &set);
     if (result == ARGS_DONE)
         return report_finish(GATE_EXIT_DONE);
@@ -437,6 +442,7 @@ int main(int argc, char **argv)
     result = result == ARGS_GO_ON ? run(&door, &all, &codec) : GATE_EXIT_USAGE;
     if (set.common.json)
         print_json(&door, &all, result);
+    counters_watch(NULL);
     gate_server_close(door.server);
     return report_finish(result);
 }

@@ -2,7 +2,6 @@
 #include "json.h"
 
 #include <gate/gate.h>
-#include <inttypes.h>
 #include <string.h>
 
 /* The length of the UTF-8 sequence at the start, 0 if there is none: no overlong forms, no
@@ -33,38 +32,71 @@ static size_t sequence_len(const unsigned char *at, size_t left)
     return len;
 }
 
+/* No call here that a signal handler may not make, where the object goes into a buffer. */
+static void emit(json *object, const void *bytes, size_t len)
+{
+    if (object->out != NULL)
+        fwrite(bytes, 1, len, object->out);
+    else if (len <= object->room - object->used)
+        memcpy(object->text + object->used, bytes, len);
+    else
+        object->cut = 1;
+    if (object->out == NULL && !object->cut)
+        object->used += len;
+}
+
+static void emit_text(json *object, const char *text)
+{
+    emit(object, text, strlen(text));
+}
+
+static void emit_digits(json *object, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    emit(object, digits + at, sizeof(digits) - at);
+}
+
 /* An object may be read on a terminal, which some characters must not reach as they are: see
  * gate_escape. What it writes for them is JSON, but for "\x1b". */
-static void write_character(FILE *out, const unsigned char *at, size_t len)
+static void emit_character(json *object, const unsigned char *at, size_t len)
 {
     char safe[8];
 
     gate_escape(safe, sizeof(safe), at, len);
-    if (safe[0] == '\\' && safe[1] == 'x')
-        fprintf(out, "\\u00%s", safe + 2);
-    else
-        fputs(safe, out);
+    if (safe[0] == '\\' && safe[1] == 'x') {
+        emit_text(object, "\\u00");
+        emit_text(object, safe + 2);
+    } else {
+        emit_text(object, safe);
+    }
 }
 
 /* Text from the command line and from messages about it may hold any bytes, and an object that
  * cannot be parsed would be worse than a '?'. */
-void json_quote(FILE *out, const void *bytes, size_t len)
+static void quote(json *object, const void *bytes, size_t len)
 {
     const unsigned char *at = bytes;
 
-    fputc('"', out);
+    emit_text(object, "\"");
     for (size_t i = 0, step; i < len; i += step) {
         size_t found = sequence_len(at + i, len - i);
 
         step = found == 0 ? 1 : found;
         if (found == 0)
-            fputc('?', out);
-        else if (at[i] == '"' || at[i] == '\\')
-            fprintf(out, "\\%c", at[i]);
+            emit_text(object, "?");
+        else if (at[i] == '"')
+            emit_text(object, "\\\"");
+        else if (at[i] == '\\')
+            emit_text(object, "\\\\");
         else
-            write_character(out, at + i, step);
+            emit_character(object, at + i, step);
     }
-    fputc('"', out);
+    emit_text(object, "\"");
 }
 
 static int is_utf8(const void *bytes, size_t len)
@@ -82,60 +114,68 @@ static int is_utf8(const void *bytes, size_t len)
 static void name_member(json *object, const char *name)
 {
     if (object->comma)
-        fputc(',', object->out);
+        emit_text(object, ",");
     object->comma = 1;
     if (name != NULL) {
-        json_quote(object->out, name, strlen(name));
-        fputc(':', object->out);
+        quote(object, name, strlen(name));
+        emit_text(object, ":");
     }
 }
 
 void json_begin(json *object, FILE *out)
 {
     *object = (json){.out = out};
-    fputc('{', out);
+    emit_text(object, "{");
+}
+
+void json_begin_text(json *object, char *text, size_t room)
+{
+    *object = (json){.text = text, .room = room};
+    emit_text(object, "{");
 }
 
 void json_end(json *object)
 {
-    fputs("}\n", object->out);
+    emit_text(object, "}\n");
 }
 
 void json_open(json *object, const char *name, char bracket)
 {
     name_member(object, name);
-    fputc(bracket, object->out);
+    emit(object, &bracket, 1);
     object->comma = 0;
 }
 
 void json_close(json *object, char bracket)
 {
-    fputc(bracket, object->out);
+    emit(object, &bracket, 1);
     object->comma = 1;
 }
 
 void json_null(json *object, const char *name)
 {
     name_member(object, name);
-    fputs("null", object->out);
+    emit_text(object, "null");
 }
 
 void json_flag(json *object, const char *name, int value)
 {
     name_member(object, name);
-    fputs(value ? "true" : "false", object->out);
+    emit_text(object, value ? "true" : "false");
 }
 
 void json_number(json *object, const char *name, int64_t value)
 {
     name_member(object, name);
-    fprintf(object->out, "%" PRId64, value);
+    if (value < 0)
+        emit_text(object, "-");
+    emit_digits(object, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
 void json_count(json *object, const char *name, uint64_t value)
 {
     name_member(object, name);
-    fprintf(object->out, "%" PRIu64, value);
+    emit_digits(object, value);
 }
 
 void json_text(json *object, const char *name, const char *text)
@@ -145,7 +185,7 @@ void json_text(json *object, const char *name, const char *text)
         return;
     }
     name_member(object, name);
-    json_quote(object->out, text, strlen(text));
+    quote(object, text, strlen(text));
 }
 
 void json_bytes(json *object, const char *name, const void *bytes, size_t len)
@@ -155,16 +195,20 @@ void json_bytes(json *object, const char *name, const void *bytes, size_t len)
         return;
     }
     name_member(object, name);
-    json_quote(object->out, bytes, len);
+    quote(object, bytes, len);
 }
 
 void json_hex(json *object, const char *name, const void *bytes, size_t len)
 {
+    static const char digits[] = "0123456789abcdef";
     const unsigned char *at = bytes;
 
     name_member(object, name);
-    fputc('"', object->out);
-    for (size_t i = 0; i < len; i++)
-        fprintf(object->out, "%02x", (unsigned)at[i]);
-    fputc('"', object->out);
+    emit_text(object, "\"");
+    for (size_t i = 0; i < len; i++) {
+        char pair[2] = {digits[at[i] >> 4], digits[at[i] & 15]};
+
+        emit(object, pair, 2);
+    }
+    emit_text(object, "\"");
 }

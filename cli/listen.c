@@ -125,7 +125,8 @@ static int report_listen(const gate_addr *addr, const gate_server *server, int c
     listeners_text(addr, server, text, sizeof(text));
     report_error("cannot listen on %s: %s", text, report_reason(code));
     report_listen_hint(addr, code);
-    return report_exit_code(code);
+    /* Whatever else it is: a descriptor that is none, too. */
+    return code == GATE_ENAME || code == GATE_ENAMELATER ? GATE_EXIT_RESOLVE : GATE_EXIT_REFUSED;
 }
 
 int listeners_open(const listeners *all, gate_server *server, int backlog)

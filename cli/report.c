@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,7 +112,7 @@ void report_detail(const char *format, ...)
 static struct {
     pthread_mutex_t lock;
     int own[STDERR_FILENO + 1]; /* another descriptor of the same, that does not wait; 0: none */
-    uint64_t dropped;
+    _Atomic uint64_t dropped;
     uint64_t told; /* of them */
 } events = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -142,7 +143,7 @@ void report_begin_events(void)
     }
 }
 
-/* A line is shorter than PIPE_BUF, so a pipe takes all of it or nothing. 0: the line is written. */
+/* A line is no longer than PIPE_BUF, so a pipe takes all of it or nothing. 0: it is written. */
 static int put(int fd, const char *line, size_t len)
 {
     int to = events.own[fd] != 0 ? events.own[fd] : fd;
@@ -153,19 +154,26 @@ static int put(int fd, const char *line, size_t len)
     return -1;
 }
 
-static void tell_dropped(void)
+static void tell_dropped(uint64_t dropped)
 {
     char line[MESSAGE_ROOM];
     int len = snprintf(line, sizeof(line), "%s: %" PRIu64 " lines could not be written\n",
-                       report.program, events.dropped - events.told);
+                       report.program, dropped - events.told);
 
     if (put(STDERR_FILENO, line, (size_t)len) == 0)
-        events.told = events.dropped;
+        events.told = dropped;
+}
+
+void report_write(int fd, const char *line, size_t len)
+{
+    if (put(fd, line, len) < 0)
+        atomic_fetch_add(&events.dropped, 1);
 }
 
 void report_event(int fd, int level, const char *format, ...)
 {
     char line[MESSAGE_ROOM + 1];
+    uint64_t dropped;
     va_list args;
 
     if (report.level < level)
@@ -175,21 +183,16 @@ void report_event(int fd, int level, const char *format, ...)
     va_end(args);
     strcat(line, "\n");
     pthread_mutex_lock(&events.lock);
-    if (events.told != events.dropped)
-        tell_dropped();
-    if (put(fd, line, strlen(line)) < 0)
-        events.dropped++;
+    dropped = atomic_load(&events.dropped);
+    if (events.told != dropped)
+        tell_dropped(dropped);
+    report_write(fd, line, strlen(line));
     pthread_mutex_unlock(&events.lock);
 }
 
 uint64_t report_dropped(void)
 {
-    uint64_t dropped;
-
-    pthread_mutex_lock(&events.lock);
-    dropped = events.dropped;
-    pthread_mutex_unlock(&events.lock);
-    return dropped;
+    return atomic_load(&events.dropped);
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */

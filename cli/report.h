@@ -28,7 +28,12 @@ void report_begin_events(void);
  * line that cannot be written at once and whole is dropped. How many were stands in front of the
  * next one that can be, on standard error. */
 void report_event(int fd, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-uint64_t report_dropped(void); /* lines so far */
+
+/* The same for a line of at most REPORT_LINE_MAX bytes that is made already, with its newline. In a
+ * signal handler, too. */
+void report_write(int fd, const char *line, size_t len);
+enum { REPORT_LINE_MAX = 4096 };
+uint64_t report_dropped(void); /* lines so far; in a signal handler, too */
 
 /* Writes the members "error" and "hint". */
 void report_json(json *object);

@@ -13,5 +13,5 @@ static void door(gate_request *req, const void *body, size_t len, void *user)
 
 int main(void)
 {
-    return gate_server_run("0.0.0.0", 9001, 5, 5000, door) ? 1 : 0;
+    return gate_server_run("0.0.0.0", 9001, 0, 5000, door) ? 1 : 0;
 }

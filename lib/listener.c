@@ -114,9 +114,21 @@ static void pause_accepting(gate__listeners *listeners, int error)
     listeners->starved_until_ns = io->now_ns + CALM_NS;
     if (known)
         return;
+    listeners->starved = 1;
     gate__count_add(&listeners->streams->metrics.accept_pauses, 1);
     gate__log_text(&listeners->streams->log, GATE_LOG_WARNING,
                    "cannot accept for now, will try again", gate_strerror(error));
+}
+
+/* A connection was taken. The episode is over when that went well for a while: within it, each
+ * connection that closes makes room for another one. */
+static void note_accepted(gate__listeners *listeners)
+{
+    listeners->failed_in_turn = 0;
+    if (!listeners->starved || listeners->streams->io->now_ns < listeners->starved_until_ns)
+        return;
+    listeners->starved = 0;
+    gate__log_text(&listeners->streams->log, GATE_LOG_NOTICE, "accepting again", NULL);
 }
 
 /* Errors of the one connection that was taken off the queue, accept(2): the next may be fine. */
@@ -163,11 +175,11 @@ static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     gate__listener *listener = GATE__OWNER(op, gate__listener, sock.in);
     gate__listeners *listeners = listener->owner;
     (void)io;
-    if (result >= 0)
-        listeners->failed_in_turn = 0;
     if (result < 0)
         on_accept_error(listener, result);
-    else if (!gate__stream_open(listeners->streams, result))
+    else if (gate__stream_open(listeners->streams, result))
+        note_accepted(listeners);
+    else
         on_accept_error(listener, -ENOMEM);
     int paused = listeners->retry_ns != UINT64_MAX;
     if (paused || !has_room(listeners))

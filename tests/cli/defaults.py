@@ -14,6 +14,8 @@ def main():
         seen = {"listening": server.listening[0]}
         shown = subprocess.run(["ss", "-Hltn"], stdout=subprocess.PIPE, check=True).stdout
         seen["backlog"] = shown.decode().split()[2]
+        with open("/proc/sys/net/core/somaxconn") as file:
+            seen["largest"] = file.read().strip()
         done = subprocess.run([CLIENT], stdout=subprocess.PIPE, timeout=LIMIT, check=True)
         seen["client"] = done.stdout.decode()
         start = time.monotonic()

@@ -74,11 +74,15 @@ class Output:
 class Process:
     """A program that runs until it is told to stop, or ends by itself."""
 
-    def __init__(self, argv, listeners=1, stdout=subprocess.PIPE, **more):
-        # A shell's background job has SIGINT ignored, and would pass that on.
+    def __init__(self, argv, listeners=1, stdout=subprocess.PIPE, before=None, **more):
+        def prepare():
+            # A shell's background job has SIGINT ignored, and would pass that on.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if before:
+                before()
         self.process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **more)
+            preexec_fn=prepare, **more)
         self.out = Output(self.process.stdout or ())
         self.err = Output(self.process.stderr)
         try:

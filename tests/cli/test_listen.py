@@ -192,12 +192,24 @@ class InheritedTest(TestCase):
         plain = socket.socket()
         self.addCleanup(plain.close)
         done = self.fail_server("-l", "fd:%d" % plain.fileno(), pass_fds=(plain.fileno(),))
-        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.returncode, 4)
         self.assertIn(b"listening stream socket", done.stderr)
 
-    def test_descriptor_that_is_closed_is_a_local_error(self):
+    def test_whatever_it_cannot_listen_on_exits_with_4(self):
+        folder = self.folder()
+        file = os.path.join(folder, "file")
+        open(file, "w").close()
+        taken = self.listener()
+        for address in ("fd:99", "fd:0", "systemd:none", "unix:" + folder, "unix:" + file,
+                        "unix:/nonsense/door", "192.0.2.1:1",
+                        "127.0.0.1:%d" % taken.getsockname()[1]):
+            done = self.fail_server("-l", address)
+            self.assertEqual(done.returncode, 4, (address, done.stderr))
+            self.assertIn(b"cannot listen on " + address.encode(), done.stderr)
+
+    def test_descriptor_that_is_closed_is_named(self):
         done = self.fail_server("-l", "fd:99")
-        self.assertEqual(done.returncode, 8)
+        self.assertEqual(done.returncode, 4)
         self.assertIn(b"cannot listen on fd:99: ", done.stderr)
 
     def systemd(self, names, socks, *options, pid=""):

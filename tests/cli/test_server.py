@@ -10,8 +10,8 @@ import socket
 import subprocess
 import unittest
 
-from harness import (LIMIT, REJECT, SERVER, SERVER_OPTIONS, WELCOME, TestCase, read_all, talk,
-                     unread, wait_until)
+from harness import (LIMIT, REJECT, SERVER, SERVER_OPTIONS, WELCOME, TestCase, read_all,
+                     read_exactly, talk, unread, wait_until)
 
 
 class StopTest(TestCase):
@@ -89,6 +89,117 @@ class StopTest(TestCase):
         self.ask(server, b"")
         self.ask(server, b"")
         self.assertEqual(self.ask(server, b"1"), WELCOME)
+
+
+class SignalTest(TestCase):
+    def told(self, server, times=1):
+        """The object that the last SIGUSR1 has had written."""
+        return json.loads(server.err.wait('{"schema_version"', times)[-1])
+
+    def test_sigusr1_prints_the_counters_and_sighup_does_nothing(self):
+        server = self.server("--framing", "line", "--timeout", "30s")
+        kept = self.connect(server)
+        kept.sendall(b"1\n")
+        self.assertEqual(read_exactly(kept, len(WELCOME) + 1), WELCOME + b"\n")
+        for times in (1, 2, 3):
+            server.signal(signal.SIGHUP)
+            server.signal(signal.SIGUSR1)
+            found = self.told(server, times)
+            self.assertEqual((found["schema_version"], found["program"]), (1, "gate-server"))
+            self.assertEqual((found["stats"]["connections"], found["stats"]["requests"],
+                              found["stats"]["bytes_in"]), (1, 1, 2))
+            self.assertIn("timeout", found["stats"]["closed"])
+            self.assertGreater(found["uptime_ns"], 0)
+        kept.sendall(b"2\n")
+        self.assertEqual(read_all(kept), REJECT + b"\n")
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(server.out.all(), "")
+
+    def test_signals_under_load_cost_nobody_an_answer(self):
+        server = self.server("--workers", "2")
+        for _ in range(300):
+            server.signal(signal.SIGUSR1)
+            server.signal(signal.SIGHUP)
+            self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
+        for line in server.err.all().splitlines()[1:]:
+            json.loads(line)
+
+    def test_counters_that_nobody_reads_block_nobody(self):
+        path = os.path.join(self.folder(), "door")
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        server = subprocess.Popen([SERVER, *SERVER_OPTIONS, "--json", "-l", "unix:" + path],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writer)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.kill)
+        os.close(writer)
+        self.assertIn(b"listening on", os.read(reader, 4096))
+        for _ in range(50):
+            server.send_signal(signal.SIGUSR1)
+            self.assertEqual(self.ask(path, b"1"), WELCOME)
+        server.terminate()
+        self.assertGreater(json.loads(server.communicate(timeout=LIMIT)[0])["lines_dropped"], 0)
+
+    def test_signals_before_it_serves_do_not_end_it(self):
+        server = subprocess.Popen([SERVER, "-l", "127.0.0.1:0"], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  preexec_fn=lambda: signal.pthread_sigmask(
+                                      signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGHUP)))
+        self.addCleanup(server.stderr.close)
+        self.addCleanup(server.kill)
+        server.send_signal(signal.SIGHUP)
+        self.assertIn(b"listening on", server.stderr.readline())
+        server.terminate()
+        self.assertEqual(server.wait(LIMIT), 0)
+
+
+class LimitTest(TestCase):
+    def descriptors(self, soft, hard):
+        return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def limit_of(self, server):
+        return resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+
+    def test_backlog_is_the_kernels_largest(self):
+        with open("/proc/sys/net/core/somaxconn") as file:
+            largest = int(file.read())
+        for options, wanted in (((), largest), (("--backlog", "5"), 5)):
+            server = self.server(*options)
+            rows = subprocess.run(["ss", "-Hltn", "sport = :%d" % server.port], check=True,
+                                  stdout=subprocess.PIPE).stdout.split()
+            self.assertEqual(int(rows[2]), wanted)
+
+    def test_soft_limit_of_descriptors_is_raised(self):
+        server = self.server(before=self.descriptors(64, 512))
+        self.assertEqual(self.limit_of(server), (512, 512))
+        socks = [self.connect(server) for _ in range(100)]
+        for sock in socks:
+            self.assertEqual(talk(sock, b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
+        self.assertNotIn("warning", server.err.all())
+
+    def test_connections_that_the_limit_does_not_allow_are_a_warning(self):
+        for more, warned in ((("--max-connections", "510"), True), ((), False),
+                             (("--max-connections", "400"), False)):
+            server = self.server(*more, before=self.descriptors(64, 512))
+            self.assertEqual(self.ask(server, b"1"), WELCOME)
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual("510 connections (--max-connections)" in server.err.all(), warned)
+
+    def test_accepting_again_is_told(self):
+        server = self.server("--framing", "line", "--timeout", "30s", "-v",
+                             before=self.descriptors(40, 40))
+        socks = [self.connect(server) for _ in range(40)]
+        server.err.wait("cannot accept for now")
+        for sock in socks:
+            sock.close()
+
+        def again():
+            self.assertEqual(self.ask(server, b"1\n", end=True), WELCOME + b"\n")
+            return any("accepting again" in line for line in server.err.lines)
+        wait_until(again, "accepting again")
 
 
 class OnceTest(TestCase):
@@ -357,7 +468,7 @@ class JsonTest(TestCase):
                 (("--nonsense",), 2, "--nonsense"),
                 (("--timeout", "80x"), 2, "80x"),
                 (("operand",), 2, "operand"),
-                (("-l", "fd:99"), 8, "fd:99")):
+                (("-l", "fd:99"), 4, "fd:99")):
             for argv in (options + ("--json",), ("--json",) + options):
                 done = self.fail_server(*argv)
                 found = self.one_object(done.stdout.decode())

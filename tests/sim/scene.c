@@ -6,7 +6,7 @@
 
 #include "server.h"
 
-static void note_close(const gate_event *event, void *arg)
+static void note_event(const gate_event *event, void *arg)
 {
     scene *all = arg;
 
@@ -14,6 +14,8 @@ static void note_close(const gate_event *event, void *arg)
         all->closed_ns[event->reason] = sim_now(all->world);
         all->closed_by[event->worker]++;
     }
+    all->paused += strncmp(event->text, "cannot accept", 13) == 0;
+    all->resumed += strncmp(event->text, "accepting again", 15) == 0;
 }
 
 /* 1: a knob has made a set-up call fail like this. */
@@ -66,7 +68,7 @@ void scene_open(scene *all, uint64_t seed, const sim_knobs *knobs, const gate_op
     memset(all, 0, sizeof(*all));
     mine.size = sizeof(mine);
     if (mine.log_level != 0) {
-        mine.log = note_close;
+        mine.log = note_event;
         mine.log_user = all;
     }
     all->world = sim_open(seed, knobs);

@@ -20,6 +20,8 @@ typedef struct scene {
     gate_stats stats; /* after serve */
     uint64_t closed_ns[GATE_CLOSE_COUNT]; /* when one was last closed for this reason */
     uint64_t closed_by[SCENE_WORKERS_MAX]; /* how many each worker has closed */
+    uint32_t paused;  /* events that accepting pauses */
+    uint32_t resumed; /* and that it goes on */
     int serving;
     int result; /* serve's, or of what has failed before it */
     uint64_t stopped_ns;   /* first told to stop; UINT64_MAX: not yet */

@@ -36,6 +36,38 @@ static void test_out_of_descriptors_accepting_pauses_and_resumes(void **state)
     }
     assert_in_range(all.scene.stats.accept_pauses, 1, 2);
     assert_in_range(sim_fired(all.scene.world, SIM_EMFILE), 2, 50); /* not a spin */
+    assert_int_equal(all.scene.paused, all.scene.stats.accept_pauses);
+    assert_int_equal(all.scene.resumed, 0); /* whoever came last was the last of the episode */
+    scene_close(&all.scene);
+}
+
+/* One that is served at once and leaves. */
+static void connect_one(sim_world *world, void *arg)
+{
+    sim_peer *peer = scene_peer(arg, NULL);
+
+    sim_peer_send(peer, "e1\n", 3);
+    sim_in(world, second / 10, desk_close_peer, peer);
+}
+
+static void test_accepting_again_is_told_once_after_an_episode(void **state)
+{
+    static const sim_knobs knobs = {.descriptors_max = 2};
+    desk all = {0};
+
+    (void)state;
+    desk_open(&all, &knobs, gate_codec_line());
+    for (int i = 0; i < 2; i++) {
+        sim_peer *peer = scene_peer(&all.scene, NULL);
+        sim_peer_send(peer, "e1\n", 3);
+        sim_in(all.scene.world, second, desk_close_peer, peer);
+    }
+    scene_stop_in(&all.scene, 20 * second);
+    sim_at(all.scene.world, all.scene.start_ns + 5 * second, connect_one, &all.scene);
+    sim_at(all.scene.world, all.scene.start_ns + 10 * second, connect_one, &all.scene);
+    scene_serve(&all.scene);
+    assert_int_equal(all.scene.paused, 1);
+    assert_int_equal(all.scene.resumed, 1);
     scene_close(&all.scene);
 }
 
@@ -344,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_out_of_descriptors_accepting_pauses_and_resumes),
+        cmocka_unit_test(test_accepting_again_is_told_once_after_an_episode),
         cmocka_unit_test(test_failed_accepts_cost_the_others_nothing),
         cmocka_unit_test(test_accepting_goes_on_after_an_unknown_error),
         cmocka_unit_test(test_accepting_pauses_where_it_always_fails),
