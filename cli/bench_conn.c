@@ -240,8 +240,8 @@ static void end_of_input(bench_wire *wire, bench_conn *conn)
 {
     if (wire->until_eof && conn->got > 0 && conn->inflight > 0)
         bench_load_answered(wire->load, conn,
-                            !conn->differs && (wire->plan->expect == NULL ||
-                                               conn->got == wire->expect_len));
+                            !conn->differs &&
+                                (wire->plan->expect == NULL || conn->got == wire->expect_len));
     if (conn->fd >= 0)
         bench_load_over(wire->load, conn, BENCH_CLOSED, 0);
 }
@@ -250,7 +250,7 @@ static void end_of_input(bench_wire *wire, bench_conn *conn)
 
 static void fail(bench_wire *wire, bench_conn *conn, int code)
 {
-    bench_error error = code == GATE_EFRAME    ? BENCH_FRAME
+    bench_error error = code == GATE_EFRAME              ? BENCH_FRAME
                         : !conn->connected && !conn->got ? BENCH_CONNECT
                                                          : BENCH_CLOSED;
 

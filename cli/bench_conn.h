@@ -13,20 +13,20 @@ typedef struct bench_conn {
     uint32_t first;    /* where the oldest of them stands in begun */
     uint8_t is_idle;   /* one that says nothing */
     uint8_t connected;
-    uint8_t watched;   /* registered with epoll */
-    uint8_t ready;     /* counted as one that stands */
-    uint8_t listed;    /* open loop: among those with room */
-    uint8_t resting;   /* has failed; tried again later */
-    uint8_t differs;   /* until EOF: the answer so far is not the expected one */
-    uint64_t unsent;   /* bytes */
-    size_t at;         /* where in the message the next byte stands */
+    uint8_t watched;      /* registered with epoll */
+    uint8_t ready;        /* counted as one that stands */
+    uint8_t listed;       /* open loop: among those with room */
+    uint8_t resting;      /* has failed; tried again later */
+    uint8_t differs;      /* until EOF: the answer so far is not the expected one */
+    uint64_t unsent;      /* bytes */
+    size_t at;            /* where in the message the next byte stands */
     uint64_t progress_ns; /* when it last got on, while exchanges are in flight */
-    uint64_t *begun;   /* a ring of plan->pipeline times */
-    uint8_t *in;       /* an answer that is not whole */
+    uint64_t *begun;      /* a ring of plan->pipeline times */
+    uint8_t *in;          /* an answer that is not whole */
     size_t in_len;
     size_t in_room;
     size_t scanned;
-    uint64_t got;      /* until EOF: bytes of the answer */
+    uint64_t got; /* until EOF: bytes of the answer */
 } bench_conn;
 
 typedef struct bench_load bench_load;

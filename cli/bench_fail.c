@@ -19,9 +19,8 @@ uint64_t bench_errors(const bench_result *result)
 
 double bench_rate(const bench_result *result)
 {
-    return result->elapsed_ns > 0
-               ? (double)result->latency.count * 1e9 / (double)result->elapsed_ns
-               : 0;
+    return result->elapsed_ns > 0 ? (double)result->latency.count * 1e9 / (double)result->elapsed_ns
+                                  : 0;
 }
 
 /* A number without a sign, an exponent or a name such as inf; *text moves behind it. */

@@ -13,7 +13,7 @@ typedef struct bench_fail {
     double percent; /* of a percentile */
     int sign;       /* 1: over the value, -1: under it */
     int or_equal;
-    double value;   /* ns, or a number */
+    double value; /* ns, or a number */
 } bench_fail;
 
 /* 0, or an exit code after a report. */

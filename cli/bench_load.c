@@ -30,20 +30,20 @@ struct bench_load {
     uint32_t asked;    /* of those, how many were opened so far */
     uint32_t opening;  /* and do not stand yet */
     load_phase phase;
-    int failed;        /* -errno that ends the run */
-    uint64_t phase_ns; /* when it began */
-    uint64_t end_ns;   /* when nothing may begin any more */
+    int failed;          /* -errno that ends the run */
+    uint64_t phase_ns;   /* when it began */
+    uint64_t end_ns;     /* when nothing may begin any more */
     uint64_t measure_ns; /* what began earlier is not counted */
     uint64_t last_ns;    /* the last answer */
     uint64_t sweep_ns;
     uint64_t sweep_span;
     uint64_t progress_ns;
-    uint64_t started;  /* in this phase */
+    uint64_t started; /* in this phase */
     uint64_t inflight;
-    uint64_t answered; /* ever */
-    uint64_t refused;  /* connections that failed, ever */
+    uint64_t answered;           /* ever */
+    uint64_t refused;            /* connections that failed, ever */
     uint64_t cpu_ns, watched_ns; /* at the start of what is measured */
-    bench_conn **room; /* open loop: a ring of the connections with room */
+    bench_conn **room;           /* open loop: a ring of the connections with room */
     uint32_t room_first, room_count;
 };
 
@@ -63,8 +63,8 @@ static uint64_t after(uint64_t time_ns, uint64_t span_ns)
 const char *bench_error_name(bench_error error)
 {
     static const char *const names[] = {
-        [BENCH_CONNECT] = "connect", [BENCH_TIMEOUT] = "timeout",
-        [BENCH_CLOSED] = "closed",   [BENCH_FRAME] = "frame",
+        [BENCH_CONNECT] = "connect",       [BENCH_TIMEOUT] = "timeout",
+        [BENCH_CLOSED] = "closed",         [BENCH_FRAME] = "frame",
         [BENCH_UNEXPECTED] = "unexpected", [BENCH_NOT_BEGUN] = "not_begun",
     };
 

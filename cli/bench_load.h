@@ -35,15 +35,15 @@ typedef enum bench_error {
 typedef struct bench_result {
     bench_hist latency;
     uint64_t errors[BENCH_ERRORS];
-    uint64_t connects;     /* made while it was measured */
-    uint64_t bytes_in;     /* these two as well */
+    uint64_t connects; /* made while it was measured */
+    uint64_t bytes_in; /* these two as well */
     uint64_t bytes_out;
-    uint64_t elapsed_ns;   /* of what is measured, until the last answer */
-    uint64_t cpu_ns;       /* this program's in that time */
-    uint64_t watched_ns;   /* CPU of the watched process in that time */
-    uint64_t watched_rss;  /* its resident bytes at the end of it */
-    uint32_t idle_open;    /* of the idle connections, at the end */
-    int connect_error;     /* the last -errno of a connection that failed, or 0 */
+    uint64_t elapsed_ns;  /* of what is measured, until the last answer */
+    uint64_t cpu_ns;      /* this program's in that time */
+    uint64_t watched_ns;  /* CPU of the watched process in that time */
+    uint64_t watched_rss; /* its resident bytes at the end of it */
+    uint32_t idle_open;   /* of the idle connections, at the end */
+    int connect_error;    /* the last -errno of a connection that failed, or 0 */
 } bench_result;
 
 typedef struct bench_plan {
@@ -51,18 +51,18 @@ typedef struct bench_plan {
     socklen_t addr_len;
     const gate_codec *codec;
     const char *message;
-    const char *expect;   /* NULL: any answer will do */
+    const char *expect; /* NULL: any answer will do */
     uint32_t connections;
-    uint32_t idle;        /* connections besides that are opened and say nothing */
+    uint32_t idle; /* connections besides that are opened and say nothing */
     uint32_t pipeline;
     uint32_t sources;     /* 0: the kernel chooses the source address */
     uint64_t exchanges;   /* 0: no limit */
     uint64_t duration_ns; /* 0: no limit */
     uint64_t warm_up_ns;
     uint64_t timeout_ns;
-    uint64_t rate;        /* a second; 0: closed loop */
-    int one_shot;         /* a connection for each exchange */
-    pid_t watched;        /* 0: none */
+    uint64_t rate; /* a second; 0: closed loop */
+    int one_shot;  /* a connection for each exchange */
+    pid_t watched; /* 0: none */
     /* Called about once a second while it is measured, if it is not NULL. */
     void (*progress)(const bench_result *result, uint64_t elapsed_ns);
     void (*ready)(void); /* all connections stand; may be NULL */

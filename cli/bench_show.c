@@ -14,9 +14,8 @@ static const struct {
     const char *member;
     double percent;
 } percentiles[] = {
-    {"p50", "p50", 50},       {"p75", "p75", 75},       {"p90", "p90", 90},
-    {"p95", "p95", 95},       {"p99", "p99", 99},       {"p99.9", "p99_9", 99.9},
-    {"p99.99", "p99_99", 99.99},
+    {"p50", "p50", 50}, {"p75", "p75", 75},       {"p90", "p90", 90},          {"p95", "p95", 95},
+    {"p99", "p99", 99}, {"p99.9", "p99_9", 99.9}, {"p99.99", "p99_99", 99.99},
 };
 
 enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
@@ -178,9 +177,10 @@ static void json_histogram(json *object, const bench_hist *latency)
 static void json_nulls(json *object)
 {
     static const char *const members[] = {
-        "exchanges",   "exchanges_per_s",   "failed",       "errors",     "elapsed_ns",
-        "connects",    "bytes_in",          "bytes_out",    "idle_open",  "cpu_ns",
-        "server_cpu_ns", "server_resident_bytes", "latency_ns", "histogram",
+        "exchanges",  "exchanges_per_s", "failed",        "errors",
+        "elapsed_ns", "connects",        "bytes_in",      "bytes_out",
+        "idle_open",  "cpu_ns",          "server_cpu_ns", "server_resident_bytes",
+        "latency_ns", "histogram",
     };
 
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)

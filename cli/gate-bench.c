@@ -140,8 +140,8 @@ static int take_unix(bench_job *job, const char *path)
     memcpy(addr->sun_path, path, len + 1);
     if (path[0] == '@') /* an abstract name: its length counts, and there is no NUL at the end */
         addr->sun_path[0] = '\0';
-    job->plan.addr_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len +
-                                     (path[0] != '@'));
+    job->plan.addr_len =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '@'));
     return 0;
 }
 
@@ -384,8 +384,8 @@ static void print_json(const bench_job *job, int ran, int exit_code)
 
 int main(int argc, char **argv)
 {
-    static settings set = {.message = "1", .framing = "raw", .connections = 64, .pipeline = 1,
-                           .timeout_ms = 5000};
+    static settings set = {
+        .message = "1", .framing = "raw", .connections = 64, .pipeline = 1, .timeout_ms = 5000};
     static bench_job job = {.set = &set, .target = "127.0.0.1:9001"};
     int ran = 0, code = GATE_EXIT_USAGE;
 

@@ -116,8 +116,8 @@ static void set_deadline(gate_client *client, uint32_t timeout_ms)
     client->io->ops->run(client->io, 0); /* nothing in flight: reads the time */
     uint64_t now_ns = client->io->now_ns;
     client->catch_up_ns = 0;
-    client->deadline_ns = timeout_ms == GATE_NEVER ? UINT64_MAX
-                                                   : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
+    client->deadline_ns =
+        timeout_ms == GATE_NEVER ? UINT64_MAX : now_ns + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
 /* Asked as well where nothing waits: a peer may always have more, or take more. */
@@ -195,8 +195,7 @@ static int connect_name(gate_client *client)
     }
     if (late && look.result == -ECANCELED)
         return -ETIMEDOUT;
-    return look.result ? look.result
-                       : connect_any(client, look.resolve.addrs, look.resolve.count);
+    return look.result ? look.result : connect_any(client, look.resolve.addrs, look.resolve.count);
 }
 
 static int connect_client(gate_client *client)

@@ -21,10 +21,10 @@ typedef struct gate__listeners {
     gate__listener *first;
     uint32_t connections_max;
     uint32_t open;
-    uint64_t retry_ns; /* when paused listeners try again; UINT64_MAX: none is paused */
+    uint64_t retry_ns;         /* when paused listeners try again; UINT64_MAX: none is paused */
     uint64_t starved_until_ns; /* an episode without descriptors or memory lasts till then */
-    uint32_t failed_in_turn; /* accepts since the last that succeeded */
-    uint8_t starved; /* it was told; that it is over was not */
+    uint32_t failed_in_turn;   /* accepts since the last that succeeded */
+    uint8_t starved;           /* it was told; that it is over was not */
     uint8_t serving;
     uint8_t draining;
 } gate__listeners;

@@ -27,7 +27,6 @@ uint32_t gate__log_close_level(gate_reason reason);
 void gate__log_close(const gate__log *log, gate_io *io, const gate_sock *sock, gate_reason reason);
 
 /* "text", or "text: detail" where detail is not NULL. */
-void gate__log_text(const gate__log *log, uint32_t level, const char *text,
-                    const char *detail);
+void gate__log_text(const gate__log *log, uint32_t level, const char *text, const char *detail);
 
 #endif

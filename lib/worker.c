@@ -73,9 +73,7 @@ static void init_requests(gate__worker *worker, gate_server *server, const gate_
 void gate__worker_init(gate__worker *worker, gate_server *server, const gate_options *options,
                        uint32_t index, const atomic_int *stop, gate_io *io)
 {
-    *worker = (gate__worker){.io = io,
-                             .stop = stop,
-                             .drain_ns = span(options->drain_timeout_ms)};
+    *worker = (gate__worker){.io = io, .stop = stop, .drain_ns = span(options->drain_timeout_ms)};
     gate__streams *streams = &worker->streams;
     streams->io = io;
     streams->source_max = options->peer_connections_max;

@@ -60,7 +60,7 @@ enum {
     GATE_ENAME = -4099,      /* the host name does not exist or has no address */
     GATE_ENAMELATER = -4100, /* the name service failed for now; try again later */
     GATE_EPORTS = -4101,     /* no free local port to connect from */
-    GATE_EROOM = -4102,     /* the reply is larger than the room; raw: its start is there (sent) */
+    GATE_EROOM = -4102,      /* the reply is larger than the room; raw: its start is there (sent) */
     GATE_ETRUNCATED = -4103, /* the peer closed or reset inside the reply (sent) */
     GATE_ECLOSED = -4104,    /* the peer closed or reset without a byte of reply (sent) */
     GATE_ELATE = -4105,      /* the deadline passed before the whole reply was there (sent) */
@@ -152,8 +152,8 @@ typedef struct gate_wrap {
 } gate_wrap;
 
 enum {
-    GATE_CODEC_ONE_SHOT = 1, /* one exchange a connection, then close */
-    GATE_CODEC_UNTIL_EOF = 2, /* the end of the input ends the frame: see eof below */
+    GATE_CODEC_ONE_SHOT = 1,         /* one exchange a connection, then close */
+    GATE_CODEC_UNTIL_EOF = 2,        /* the end of the input ends the frame: see eof below */
     GATE_CODEC_REPLY_UNTIL_CLOSE = 4 /* client: the reply is all that comes until the peer closes;
                                         decode is not asked */
 };
@@ -216,24 +216,24 @@ GATE_API int gate_codec_parse_sized(gate_codec *codec, size_t size, const char *
 /* Why a connection was closed: one reason for each, the same in events and counters. */
 typedef enum gate_reason {
     GATE_CLOSE_NONE = 0,
-    GATE_CLOSE_ANSWERED = 1,        /* its last exchange was answered */
-    GATE_CLOSE_REJECTED = 2,        /* answered by gate_reject() */
-    GATE_CLOSE_UNANSWERED = 3,      /* the handler forgot to answer */
-    GATE_CLOSE_PEER = 4,            /* the peer closed between requests */
-    GATE_CLOSE_TRUNCATED = 5,       /* the peer closed inside a request */
-    GATE_CLOSE_RESET = 6,           /* the peer reset, or the network failed */
-    GATE_CLOSE_TIMEOUT = 7,         /* no whole request within timeout_ms */
-    GATE_CLOSE_IDLE = 8,            /* no further request within idle_timeout_ms */
-    GATE_CLOSE_WRITE_TIMEOUT = 9,   /* a reply was not taken within write_timeout_ms */
+    GATE_CLOSE_ANSWERED = 1,         /* its last exchange was answered */
+    GATE_CLOSE_REJECTED = 2,         /* answered by gate_reject() */
+    GATE_CLOSE_UNANSWERED = 3,       /* the handler forgot to answer */
+    GATE_CLOSE_PEER = 4,             /* the peer closed between requests */
+    GATE_CLOSE_TRUNCATED = 5,        /* the peer closed inside a request */
+    GATE_CLOSE_RESET = 6,            /* the peer reset, or the network failed */
+    GATE_CLOSE_TIMEOUT = 7,          /* no whole request within timeout_ms */
+    GATE_CLOSE_IDLE = 8,             /* no further request within idle_timeout_ms */
+    GATE_CLOSE_WRITE_TIMEOUT = 9,    /* a reply was not taken within write_timeout_ms */
     GATE_CLOSE_HANDLER_TIMEOUT = 10, /* a deferred request was not answered in time */
-    GATE_CLOSE_BAD_FRAME = 11,      /* GATE_EFRAME */
-    GATE_CLOSE_TOO_BIG = 12,        /* GATE_ETOOBIG */
+    GATE_CLOSE_BAD_FRAME = 11,       /* GATE_EFRAME */
+    GATE_CLOSE_TOO_BIG = 12,         /* GATE_ETOOBIG */
     GATE_CLOSE_NO_MEMORY = 13,
-    GATE_CLOSE_PEER_LIMIT = 14,     /* over peer_connections_max */
-    GATE_CLOSE_STOPPED = 15,        /* the server stopped while it waited for a request */
-    GATE_CLOSE_DRAIN_TIMEOUT = 16,  /* cut off at drain_timeout_ms */
-    GATE_CLOSE_IO = 17,             /* another local error */
-    GATE_CLOSE_COUNT = 18           /* how many there are; not frozen */
+    GATE_CLOSE_PEER_LIMIT = 14,    /* over peer_connections_max */
+    GATE_CLOSE_STOPPED = 15,       /* the server stopped while it waited for a request */
+    GATE_CLOSE_DRAIN_TIMEOUT = 16, /* cut off at drain_timeout_ms */
+    GATE_CLOSE_IO = 17,            /* another local error */
+    GATE_CLOSE_COUNT = 18          /* how many there are; not frozen */
 } gate_reason;
 
 /* The name of a gate_reason: "timeout", "answered", ...; "unknown" for another number. Static,
@@ -257,12 +257,12 @@ typedef void gate_log(const gate_event *event, void *log_user);
 
 /* The library fills no more than size bytes; counters that it does not know are 0. */
 typedef struct gate_stats {
-    uint32_t size;          /* sizeof(gate_stats) of the caller, who sets it */
-    uint32_t connections;   /* open now */
+    uint32_t size;        /* sizeof(gate_stats) of the caller, who sets it */
+    uint32_t connections; /* open now */
     uint64_t accepted;
-    uint64_t requests;      /* handed to the handler */
-    uint64_t replies;       /* answered by gate_reply or gate_reply_borrowed */
-    uint64_t rejections;    /* answered by gate_reject, or forgotten */
+    uint64_t requests;   /* handed to the handler */
+    uint64_t replies;    /* answered by gate_reply or gate_reply_borrowed */
+    uint64_t rejections; /* answered by gate_reject, or forgotten */
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t accept_errors; /* failed accepts, passing and lasting */
@@ -282,25 +282,25 @@ enum { GATE_DEFER_ACCEPT = 1 };
 /* Zero takes the default everywhere. A later version appends fields only. With several workers each
  * has an equal share of buffers_max, connections_max and peer_connections_max, rounded up. */
 typedef struct gate_options {
-    uint32_t size;          /* sizeof(gate_options) */
-    uint32_t workers;       /* threads that serve, the caller's being one; default 1 */
-    uint64_t request_max;   /* bytes of a body; default 1024 for raw, the size for
+    uint32_t size;         /* sizeof(gate_options) */
+    uint32_t workers;      /* threads that serve, the caller's being one; default 1 */
+    uint64_t request_max;  /* bytes of a body; default 1024 for raw, the size for
                                fixed, else 1 MiB */
-    uint64_t output_max;    /* unsent reply bytes of a connection at which it is read no further;
+    uint64_t output_max;   /* unsent reply bytes of a connection at which it is read no further;
                                default 1 MiB */
-    uint64_t buffers_max;   /* bytes of parts of requests and of copied replies that all connections
+    uint64_t buffers_max;  /* bytes of parts of requests and of copied replies that all connections
                                may hold together; the one that takes them over it is closed
                                (GATE_CLOSE_NO_MEMORY), over 3/4 of it already if it holds more
                                than 4 KiB. From half of it, or 8 times output_max in a worker,
                                none is read further that has 4 KiB of unsent replies. Default no
                                limit */
-    gate_handler *handler;  /* required */
-    void *user;             /* handed to the handler */
+    gate_handler *handler; /* required */
+    void *user;            /* handed to the handler */
     const gate_codec *codec; /* default gate_codec_raw(); borrowed until gate_server_close */
-    gate_log *log;          /* default none */
+    gate_log *log;           /* default none */
     void *log_user;
-    void *reserved;         /* NULL */
-    uint32_t timeout_ms;    /* from accept, later from a request's first byte, until the whole
+    void *reserved;              /* NULL */
+    uint32_t timeout_ms;         /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
     uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
@@ -309,7 +309,7 @@ typedef struct gate_options {
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
     uint32_t peer_connections_max; /* of one address, an IPv6 one counted by /64; over it new ones
                                       are closed at once; default as connections_max */
-    uint32_t inflight_max;  /* unanswered requests of a connection; default 128 */
+    uint32_t inflight_max;         /* unanswered requests of a connection; default 128 */
     uint32_t exchanges_max; /* of a connection, then it is closed; default no limit (raw, eof: 1) */
     uint32_t log_level;     /* default GATE_LOG_NOTICE */
     uint32_t io;            /* GATE_IO_...; the default is GATE_IO_AUTO: what the environment's
@@ -404,8 +404,8 @@ enum {
 };
 
 typedef struct gate_addr {
-    uint32_t kind;  /* GATE_ADDR_... */
-    uint32_t port;  /* 0 to 65535 */
+    uint32_t kind; /* GATE_ADDR_... */
+    uint32_t port; /* 0 to 65535 */
     int32_t fd;
     char host[256]; /* without brackets; "*" where it was left out */
 } gate_addr;

@@ -250,12 +250,14 @@ static int read_systemd(gate_addr *addr, const char *name, const char **why)
     if (len > SYSTEMD_MAX)
         return refuse(why, -ENAMETOOLONG, "the socket's name is too long: at most 255 bytes fit");
     if (len == 0)
-        return refuse(why, -EINVAL, "after systemd: comes the socket's FileDescriptorName=: "
-                                    "write systemd:NAME");
+        return refuse(why, -EINVAL,
+                      "after systemd: comes the socket's FileDescriptorName=: "
+                      "write systemd:NAME");
     for (size_t i = 0; i < len; i++) {
         if (name[i] <= ' ' || name[i] > '~' || name[i] == ':')
-            return refuse(why, -EINVAL, "a FileDescriptorName= has no colons, spaces, control or "
-                                        "non-ASCII characters: write systemd:NAME");
+            return refuse(why, -EINVAL,
+                          "a FileDescriptorName= has no colons, spaces, control or "
+                          "non-ASCII characters: write systemd:NAME");
     }
     addr->kind = GATE_ADDR_SYSTEMD;
     memcpy(addr->host, name, len + 1);
@@ -270,8 +272,9 @@ static int split(const char **host, size_t *len, const char **rest, const char *
         if (end == NULL)
             return refuse(why, -EINVAL, "the bracket is not closed: write [::1]:9001");
         if (end[1] != '\0' && end[1] != ':')
-            return refuse(why, -EINVAL, "after the bracket comes a colon and the port: "
-                                        "write [::1]:9001");
+            return refuse(why, -EINVAL,
+                          "after the bracket comes a colon and the port: "
+                          "write [::1]:9001");
         *host += 1;
         *len = (size_t)(end - *host);
         *rest = end + 1;
@@ -290,17 +293,20 @@ static int check_host(const char *host, int bracketed, const char **why)
     int rc = gate__addr_numeric(&probe, host, 0);
 
     if (bracketed && (rc < 0 || strchr(host, ':') == NULL))
-        return refuse(why, -EINVAL, "between the brackets stands an IPv6 address: "
-                                    "write [::1]:9001");
+        return refuse(why, -EINVAL,
+                      "between the brackets stands an IPv6 address: "
+                      "write [::1]:9001");
     if (rc >= 0)
         return 0;
     if (host[strspn(host, DIGITS)] == '\0')
         return refuse(why, rc, "a port alone has a colon before it: write :9001");
     if (host[strspn(host, DIGITS ".")] == '\0')
-        return refuse(why, rc, "an IPv4 address has four numbers of 0 to 255: "
-                               "write 127.0.0.1:9001");
-    return refuse(why, rc, "this is neither a host name nor an IPv4 address: "
-                           "write localhost:9001 or 127.0.0.1:9001");
+        return refuse(why, rc,
+                      "an IPv4 address has four numbers of 0 to 255: "
+                      "write 127.0.0.1:9001");
+    return refuse(why, rc,
+                  "this is neither a host name nor an IPv4 address: "
+                  "write localhost:9001 or 127.0.0.1:9001");
 }
 
 static int read_tcp(gate_addr *addr, const char *text, uint16_t port_default, const char **why)
@@ -341,8 +347,9 @@ static int read_any(gate_addr *addr, const char *text, uint16_t port_default, co
 int gate_addr_parse(gate_addr *addr, const char *text, uint16_t port_default, const char **why)
 {
     if (addr == NULL || text == NULL || text[0] == '\0')
-        return refuse(why, -EINVAL, "the address is empty: write host:port, for example "
-                                    "127.0.0.1:9001");
+        return refuse(why, -EINVAL,
+                      "the address is empty: write host:port, for example "
+                      "127.0.0.1:9001");
     gate_addr found = {.fd = -1};
     int rc = read_any(&found, text, port_default, why);
     if (rc == 0)

@@ -42,10 +42,10 @@ struct gate__chunk {
     const uint8_t *data;
     size_t len;
     size_t sent;
-    size_t cap; /* 0: borrowed */
-    uint64_t queued_ns; /* when the oldest reply that is not sent was queued */
-    uint64_t newest_ns; /* when the last one was */
-    size_t mark;        /* where the replies of queued_ns end, if newer ones follow */
+    size_t cap;            /* 0: borrowed */
+    uint64_t queued_ns;    /* when the oldest reply that is not sent was queued */
+    uint64_t newest_ns;    /* when the last one was */
+    size_t mark;           /* where the replies of queued_ns end, if newer ones follow */
     gate_release *release; /* borrowed: called with arg when the chunk is freed */
     void *arg;
     uint8_t bytes[];

@@ -123,12 +123,12 @@ static int encode_le(const gate_codec *codec, const uint8_t *body, size_t len, g
 }
 
 /* A function for each width and order, so that reading the prefix is one load. */
-#define DEFINE_PREFIX(name, width, big)                                                            \
-    static int name(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,    \
-                    int eof, gate_frame *frame)                                                    \
-    {                                                                                              \
-        (void)codec, (void)eof;                                                                    \
-        return decode_prefix(input, len, body_max, frame, width, big);                             \
+#define DEFINE_PREFIX(name, width, big)                                                         \
+    static int name(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max, \
+                    int eof, gate_frame *frame)                                                 \
+    {                                                                                           \
+        (void)codec, (void)eof;                                                                 \
+        return decode_prefix(input, len, body_max, frame, width, big);                          \
     }
 DEFINE_PREFIX(decode_u8, 1, 1)
 DEFINE_PREFIX(decode_be16, 2, 1)
@@ -137,9 +137,9 @@ DEFINE_PREFIX(decode_le16, 2, 0)
 DEFINE_PREFIX(decode_le32, 4, 0)
 #undef DEFINE_PREFIX
 
-#define PREFIX_CODEC(width, decoder, encoder)                                                      \
-    {                                                                                              \
-        .size = sizeof(gate_codec), .decode = (decoder), .encode = (encoder), .number = (width)    \
+#define PREFIX_CODEC(width, decoder, encoder)                                                   \
+    {                                                                                           \
+        .size = sizeof(gate_codec), .decode = (decoder), .encode = (encoder), .number = (width) \
     }
 
 const gate_codec *gate_codec_prefix_be(unsigned width)
@@ -160,8 +160,8 @@ const gate_codec *gate_codec_prefix_le(unsigned width)
 
 /* ---- varint ---- */
 
-static int decode_varint(const gate_codec *codec, const uint8_t *input, size_t len,
-                         size_t body_max, int eof, gate_frame *frame)
+static int decode_varint(const gate_codec *codec, const uint8_t *input, size_t len, size_t body_max,
+                         int eof, gate_frame *frame)
 {
     (void)codec, (void)eof;
     uint32_t value = 0;

@@ -60,8 +60,7 @@ static int decode_delimiter(const gate_codec *codec, const uint8_t *input, size_
 {
     (void)eof;
     size_t width = (size_t)codec->number;
-    const uint8_t *end =
-        memmem(input + frame->scanned, len - frame->scanned, codec->bytes, width);
+    const uint8_t *end = memmem(input + frame->scanned, len - frame->scanned, codec->bytes, width);
 
     if (end != NULL) {
         size_t body_len = (size_t)(end - input);

@@ -132,9 +132,9 @@ static void check_blocked(gate__conn *conn)
     size_t output_max = config->output_max;
     if (config->budget->held > config->budget->tight && output_max > GATE__CHUNK_SIZE)
         output_max = GATE__CHUNK_SIZE;
-    conn->blocked = conn->phase == GATE__OPEN &&
-                    (gate__outbuf_weight(&conn->out) + conn->held >= output_max ||
-                     conn->inflight >= config->inflight_max);
+    conn->blocked =
+        conn->phase == GATE__OPEN && (gate__outbuf_weight(&conn->out) + conn->held >= output_max ||
+                                      conn->inflight >= config->inflight_max);
 }
 
 static void refuse(gate__conn *conn, int code)
@@ -178,8 +178,8 @@ static size_t parse(gate__conn *conn, const uint8_t *bytes, size_t len)
     size_t off = 0;
     while (conn->phase == GATE__OPEN && !conn->blocked && off < len) {
         gate_frame frame = {.scanned = conn->scanned};
-        int rc = codec->decode(codec, bytes + off, len - off, conn->config->body_max, at_end,
-                               &frame);
+        int rc =
+            codec->decode(codec, bytes + off, len - off, conn->config->body_max, at_end, &frame);
         if (rc == 0) {
             conn->scanned = frame.scanned;
             conn->need = frame.need;
@@ -255,8 +255,7 @@ static void linger_input(gate__conn *conn, size_t len)
         conn->phase = GATE__CLOSED;
 }
 
-void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int full,
-                      uint64_t now_ns)
+void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int full, uint64_t now_ns)
 {
     conn->now_ns = now_ns;
     uint8_t more = full || (one_shot(conn) && len >= conn->config->body_max);

@@ -78,13 +78,7 @@ typedef struct gate__conn_config {
     void (*leave)(gate__conn *conn, gate__pending *pending);
 } gate__conn_config;
 
-enum gate__phase {
-    GATE__OPEN,
-    GATE__ENDING,
-    GATE__FLUSHING,
-    GATE__LINGERING,
-    GATE__CLOSED
-};
+enum gate__phase { GATE__OPEN, GATE__ENDING, GATE__FLUSHING, GATE__LINGERING, GATE__CLOSED };
 
 struct gate__conn {
     const gate__conn_config *config;
@@ -97,7 +91,7 @@ struct gate__conn {
     size_t held;        /* bytes of answers that wait for earlier ones */
     size_t held_memory; /* ... and of their chunks */
     size_t counted;     /* how much of the budget is its own */
-    uint64_t now_ns; /* of the call under way, or as read since */
+    uint64_t now_ns;    /* of the call under way, or as read since */
     uint64_t read_deadline;
     uint64_t linger_deadline;
     uint64_t drain_deadline;

@@ -38,18 +38,18 @@ typedef struct gate_resolve gate_resolve;
 
 /* Completion flags. */
 enum {
-    GATE_IO_MORE = 1,   /* not the final completion */
-    GATE_IO_FULL = 2,   /* recv: the kernel may hold more input than this */
-    GATE_IO_CLOSED = 4  /* send with GATE_IO_LAST: all was sent and the descriptor is closed */
+    GATE_IO_MORE = 1,  /* not the final completion */
+    GATE_IO_FULL = 2,  /* recv: the kernel may hold more input than this */
+    GATE_IO_CLOSED = 4 /* send with GATE_IO_LAST: all was sent and the descriptor is closed */
 };
 
 /* Submission flags. */
 enum {
-    GATE_IO_NOWAIT = 1, /* accept: complete with -EAGAIN once the queue is empty */
+    GATE_IO_NOWAIT = 1,  /* accept: complete with -EAGAIN once the queue is empty */
     GATE_IO_MOREOUT = 2, /* send: another send follows at once (MSG_MORE) */
-    GATE_IO_LAST = 4,   /* send: close the descriptor if everything was sent. Never with a recv in
+    GATE_IO_LAST = 4,    /* send: close the descriptor if everything was sent. Never with a recv in
                            flight. See GATE_IO_CLOSED; without it the socket is still open */
-    GATE_IO_STAY = 8    /* recv: may stay armed and complete more than once, as accept does */
+    GATE_IO_STAY = 8     /* recv: may stay armed and complete more than once, as accept does */
 };
 
 /* result: bytes or a descriptor, or -errno. */
@@ -108,9 +108,10 @@ struct gate_resolve {
 /* Listener flags. */
 enum {
     GATE_LISTEN_SHARED = 1 /* several listeners will share the port (SO_REUSEPORT): the first one
-                              still fails on a port that is taken */,
-    GATE_LISTEN_JOIN = 2,  /* this one joins a port that GATE_LISTEN_SHARED has opened */
-    GATE_LISTEN_DEFER = 4  /* TCP_DEFER_ACCEPT */
+                              still fails on a port that is taken */
+    ,
+    GATE_LISTEN_JOIN = 2, /* this one joins a port that GATE_LISTEN_SHARED has opened */
+    GATE_LISTEN_DEFER = 4 /* TCP_DEFER_ACCEPT */
 };
 
 struct gate_io_ops {
@@ -166,8 +167,8 @@ struct gate_io {
     const gate_io_ops *ops;
     uint64_t now_ns;  /* the time, as last read */
     uint64_t turn_ns; /* when events were looked for: what has come since then is not known yet */
-    int fallback;    /* why it is not the backend that is tried first: -errno, or 0 */
-    int environment; /* -EINVAL: GATE_IO has no known value, and was ignored; else 0 */
+    int fallback;     /* why it is not the backend that is tried first: -errno, or 0 */
+    int environment;  /* -EINVAL: GATE_IO has no known value, and was ignored; else 0 */
 };
 
 /* Opens the backend that `kind` (GATE_IO_... of gate.h) names; for GATE_IO_AUTO the one that the

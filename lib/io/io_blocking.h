@@ -30,7 +30,7 @@ typedef struct gate__io_blocking {
      * both before the recv is submitted; NULL or no room: into buf. */
     void *into;
     size_t into_len;
-    int sent; /* sends of this connection: 0, 1, or more */
+    int sent;      /* sends of this connection: 0, 1, or more */
     int unchecked; /* connect does not look whether the socket has met itself: its owner will */
     atomic_int woken;
     gate__sockaddr addr; /* what is being connected to */

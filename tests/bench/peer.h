@@ -12,8 +12,8 @@
 #define PEER_REJECT "please go out!"
 
 enum {
-    PEER_BATCH = 64,          /* lines that are answered with one send */
-    PEER_BUFFER = 2048,       /* what one read takes */
+    PEER_BATCH = 64,    /* lines that are answered with one send */
+    PEER_BUFFER = 2048, /* what one read takes */
     PEER_BACKLOG = 4096,
     PEER_TIMEOUT_MS = 5000
 };

@@ -93,9 +93,9 @@ static void expect_numeric(const char *host, int expected)
 static void test_names_are_left_to_the_resolver(void **state)
 {
     (void)state;
-    static const char *const names[] = {"localhost",   "example.com", "example.com.", "a_b-c.d1",
-                                        "1and1.com",   "x",           "3com",         "0x7f",
-                                        "fe80::1%eth0", "xn--bcher-kva.example"};
+    static const char *const names[] = {
+        "localhost", "example.com", "example.com.", "a_b-c.d1",     "1and1.com",
+        "x",         "3com",        "0x7f",         "fe80::1%eth0", "xn--bcher-kva.example"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         expect_numeric(names[i], 1);
 }
@@ -103,13 +103,44 @@ static void test_names_are_left_to_the_resolver(void **state)
 static void test_malformed_hosts_are_refused(void **state)
 {
     (void)state;
-    static const char *const hosts[] = {
-        "",         " ",         "a b",      "a/b",       "a@b",      "**",        "*.com",
-        "1.2.3",    "256.1.1.1", "1.2.3.4.", "1.2.3.4.5", "9001",     ".",         ".com",
-        "[::1",     "::1]",      "[",        "]",         "[]",       "[a]",       "[1.2.3.4]",
-        "::1::",    ":::",       "12345::",  "::1%",      "::1% ",    "::1%99999999999",
-        "[::1]:80", "[[::1]]",   "a\nb",     "\xc3\xa9",  "a:80",     "::1%eth0]", "[fe80::1%eth0]",
-        "unix:",    "unix:@",    "127.0.0.1 ", "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000"};
+    static const char *const hosts[] = {"",
+                                        " ",
+                                        "a b",
+                                        "a/b",
+                                        "a@b",
+                                        "**",
+                                        "*.com",
+                                        "1.2.3",
+                                        "256.1.1.1",
+                                        "1.2.3.4.",
+                                        "1.2.3.4.5",
+                                        "9001",
+                                        ".",
+                                        ".com",
+                                        "[::1",
+                                        "::1]",
+                                        "[",
+                                        "]",
+                                        "[]",
+                                        "[a]",
+                                        "[1.2.3.4]",
+                                        "::1::",
+                                        ":::",
+                                        "12345::",
+                                        "::1%",
+                                        "::1% ",
+                                        "::1%99999999999",
+                                        "[::1]:80",
+                                        "[[::1]]",
+                                        "a\nb",
+                                        "\xc3\xa9",
+                                        "a:80",
+                                        "::1%eth0]",
+                                        "[fe80::1%eth0]",
+                                        "unix:",
+                                        "unix:@",
+                                        "127.0.0.1 ",
+                                        "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000"};
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
         expect_numeric(hosts[i], -EINVAL);
 }
@@ -393,9 +424,9 @@ static void test_parse_refuses_what_is_too_long(void **state)
 static void test_parse_stands_random_text(void **state)
 {
     (void)state;
-    static const char *const parts[] = {":",  "[",    "]",   "::1", "80",  "65536", "a",  ".",
-                                        "fd:", "unix:", "@",   "*",   "%",   "/",     "-",  "\xff",
-                                        " ",  "127.0.0.1", "systemd:", "host", "0", "eth0"};
+    static const char *const parts[] = {
+        ":", "[", "]", "::1", "80",   "65536", "a",         ".",        "fd:",  "unix:", "@",
+        "*", "%", "/", "-",   "\xff", " ",     "127.0.0.1", "systemd:", "host", "0",     "eth0"};
     seed_start();
     for (int round = 0; round < 200000; round++) {
         char text[512] = "";

@@ -22,15 +22,15 @@ enum { STREAM_MAX = 600, FRAMES_MAX = 600 };
 typedef struct feed {
     const gate_codec *codec;
     size_t body_max;
-    size_t have;                /* bytes of input that wait */
-    size_t scanned;             /* of them, as decode said */
-    size_t need;                /* what decode has announced for this frame, 0 for nothing */
+    size_t have;    /* bytes of input that wait */
+    size_t scanned; /* of them, as decode said */
+    size_t need;    /* what decode has announced for this frame, 0 for nothing */
     uint8_t input[STREAM_MAX];
-    int code;                   /* the error that ended it, or 0 */
+    int code; /* the error that ended it, or 0 */
     size_t frames;
     size_t body_len[FRAMES_MAX];
     size_t bytes;
-    uint8_t body[STREAM_MAX];   /* all bodies, one behind the other */
+    uint8_t body[STREAM_MAX]; /* all bodies, one behind the other */
 } feed;
 
 static void feed_start(feed *f, const gate_codec *codec, size_t body_max)
@@ -388,16 +388,16 @@ static void test_eof_takes_everything_at_the_end_of_the_input(void **state)
 
 /* ---- Random bytes ---- */
 
-static const char *const framed[] = {"line",  "varint",  "netstring",    "u8",
-                                     "u16",   "u32",     "u16le",        "u32le",
-                                     "fixed:7", "delimiter:\r\n", "delimiter:aba", "delimiter:aa"};
+static const char *const framed[] = {
+    "line",    "varint",         "netstring",     "u8",          "u16", "u32", "u16le", "u32le",
+    "fixed:7", "delimiter:\r\n", "delimiter:aba", "delimiter:aa"};
 enum { FRAMED = sizeof(framed) / sizeof(framed[0]) };
 
 /* Few different bytes, so that ends, lengths and near misses are common. */
 static size_t random_stream(uint8_t *bytes)
 {
-    static const uint8_t often[] = {'a',  'b', '\n', '\r', 0,   0,   1,   2,
-                                    0x80, 0xff, '0', '1',  '2', ':', ',', 3};
+    static const uint8_t often[] = {'a',  'b',  '\n', '\r', 0,   0,   1,   2,
+                                    0x80, 0xff, '0',  '1',  '2', ':', ',', 3};
     size_t len = 1 + seed_below(120);
     for (size_t i = 0; i < len; i++)
         bytes[i] = seed_below(20) == 0 ? (uint8_t)seed_next() : often[seed_below(sizeof(often))];

@@ -78,14 +78,13 @@ static void test_encode_refuses_a_length_that_does_not_fit(void **state)
     static const struct {
         const char *name;
         uint64_t most;
-    } widths[] = {{"u8", UINT8_MAX},     {"u16", UINT16_MAX},   {"u16le", UINT16_MAX},
-                  {"u32", UINT32_MAX},   {"u32le", UINT32_MAX}, {"varint", UINT32_MAX}};
+    } widths[] = {{"u8", UINT8_MAX},   {"u16", UINT16_MAX},   {"u16le", UINT16_MAX},
+                  {"u32", UINT32_MAX}, {"u32le", UINT32_MAX}, {"varint", UINT32_MAX}};
     gate_wrap wrap;
     for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
         assert_int_equal(encode_length(widths[i].name, (size_t)widths[i].most, &wrap), 0);
         for (size_t k = 0; k < wrap.head_len; k++)
-            assert_int_equal(wrap.head[k],
-                             widths[i].name[0] == 'v' && k == 4 ? 0x0f : 0xff);
+            assert_int_equal(wrap.head[k], widths[i].name[0] == 'v' && k == 4 ? 0x0f : 0xff);
         if (widths[i].most == SIZE_MAX)
             continue;
         assert_int_equal(encode_length(widths[i].name, (size_t)widths[i].most + 1, &wrap),
@@ -128,10 +127,10 @@ static void test_encode_refuses_a_body_that_would_end_the_frame_early(void **sta
 
 /* ---- There and back ---- */
 
-static const char *const framed[] = {"line",  "varint",  "netstring",    "u8",
-                                     "u16",   "u32",     "u16le",        "u32le",
-                                     "fixed:7", "delimiter:\r\n", "delimiter:aba", "delimiter:aa",
-                                     "delimiter:aabaa"};
+static const char *const framed[] = {
+    "line",          "varint",       "netstring",      "u8",      "u16",
+    "u32",           "u16le",        "u32le",          "fixed:7", "delimiter:\r\n",
+    "delimiter:aba", "delimiter:aa", "delimiter:aabaa"};
 enum { FRAMED = sizeof(framed) / sizeof(framed[0]), BODY_MAX = 20000 };
 
 /* Few different bytes, so that bodies near to the framing are common. */
@@ -254,11 +253,23 @@ static void test_parse_knows_the_names(void **state)
 static void test_parse_refuses_other_names_and_leaves_the_struct(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "",        "Raw",      "line ",    "u64",          "u8le",       "fixed",
-        "fixed:",  "fixed:0",  "fixed:-1", "fixed:1k",     "fixed:01",   "fixed: 1",
-        "delimiter", "delimiter:", "fixed:99999999999999999999", "fixed:18446744073709551616",
-        "delimiter:1234567890123456789012345"};
+    static const char *const names[] = {"",
+                                        "Raw",
+                                        "line ",
+                                        "u64",
+                                        "u8le",
+                                        "fixed",
+                                        "fixed:",
+                                        "fixed:0",
+                                        "fixed:-1",
+                                        "fixed:1k",
+                                        "fixed:01",
+                                        "fixed: 1",
+                                        "delimiter",
+                                        "delimiter:",
+                                        "fixed:99999999999999999999",
+                                        "fixed:18446744073709551616",
+                                        "delimiter:1234567890123456789012345"};
     gate_codec codec = {.number = 42};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (gate_codec_parse(&codec, names[i]) != -EINVAL)

@@ -39,9 +39,8 @@ static int decode_said(const play *p, const call *c, gate_frame *frame)
     int eof = p->l.said_end && (p->codec->flags & GATE_CODEC_UNTIL_EOF);
 
     *frame = (gate_frame){0};
-    return p->l.said_len
-               ? p->codec->decode(p->codec, p->l.said, p->l.said_len, c->size, eof, frame)
-               : 0;
+    return p->l.said_len ? p->codec->decode(p->codec, p->l.said, p->l.said_len, c->size, eof, frame)
+                         : 0;
 }
 
 /* ---- What must hold ---- */

@@ -37,7 +37,7 @@
 #define NET_TEST_EACH_IO(test)                                         \
     {#test " (epoll)", test, net_setup, net_teardown, &net_epoll},     \
     {                                                                  \
-        #test " (io_uring)", test, net_setup, net_teardown, &net_uring \
+#test " (io_uring)", test, net_setup, net_teardown, &net_uring \
     }
 
 extern uint32_t net_epoll, net_uring;

@@ -57,7 +57,6 @@ static void list_open(char *open)
         open[fd] = fcntl(fd, F_GETFD) >= 0;
 }
 
-
 static void test_nothing_of_ours_is_open_in_a_program_that_is_started(void **state)
 {
     char before[FDS_MOST], after[FDS_MOST];

@@ -21,8 +21,9 @@ static void draw_faults(sim_rng *rng, sim_faults *faults, const int *errors, uin
 
 void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng)
 {
-    static const int accept_errors[] = {ECONNABORTED, EINTR,  EPROTO, EPERM,   ENETDOWN,
-                                        EHOSTUNREACH, EMFILE, ENFILE, ENOBUFS, ENOMEM, EIO};
+    static const int accept_errors[] = {ECONNABORTED, EINTR,        EPROTO, EPERM,
+                                        ENETDOWN,     EHOSTUNREACH, EMFILE, ENFILE,
+                                        ENOBUFS,      ENOMEM,       EIO};
     static const int recv_errors[] = {ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOBUFS, EIO};
     static const int send_errors[] = {ECONNRESET, EPIPE, ETIMEDOUT, ENOBUFS, ENETDOWN};
     static const int shutdown_errors[] = {ENOTCONN, EIO};

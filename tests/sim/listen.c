@@ -67,8 +67,7 @@ static sim__listener *find(sim_world *world, const gate__sockaddr *to)
     uint64_t count = 0;
 
     for (sim__listener *one = world->listeners; one != NULL; one = one->next) {
-        if (covers(&one->name, to) &&
-            (++count == 1 || sim_rng_below(&world->net, count) == 0)) {
+        if (covers(&one->name, to) && (++count == 1 || sim_rng_below(&world->net, count) == 0)) {
             found = one;
         }
     }
@@ -205,8 +204,8 @@ void sim__syn(sim_world *world, void *arg)
 int sim__fd_open(sim_world *world, sim__io *owner, sim__conn *conn, int side,
                  sim__listener *listener)
 {
-    uint32_t max = world->knobs.descriptors_max ? world->knobs.descriptors_max
-                                                : DESCRIPTORS_DEFAULT;
+    uint32_t max =
+        world->knobs.descriptors_max ? world->knobs.descriptors_max : DESCRIPTORS_DEFAULT;
     size_t index = 0;
 
     while (index < world->slots_len &&

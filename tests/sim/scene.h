@@ -16,17 +16,17 @@ typedef struct scene {
     gate_server *server;
     gate__sockaddr addr; /* where it listens */
     uint64_t start_ns;
-    uint64_t end_ns; /* serve has returned */
-    gate_stats stats; /* after serve */
-    uint64_t closed_ns[GATE_CLOSE_COUNT]; /* when one was last closed for this reason */
+    uint64_t end_ns;                       /* serve has returned */
+    gate_stats stats;                      /* after serve */
+    uint64_t closed_ns[GATE_CLOSE_COUNT];  /* when one was last closed for this reason */
     uint64_t closed_by[SCENE_WORKERS_MAX]; /* how many each worker has closed */
-    uint32_t paused;  /* events that accepting pauses */
-    uint32_t resumed; /* and that it goes on */
+    uint32_t paused;                       /* events that accepting pauses */
+    uint32_t resumed;                      /* and that it goes on */
     int serving;
-    int result; /* serve's, or of what has failed before it */
-    uint64_t stopped_ns;   /* first told to stop; UINT64_MAX: not yet */
-    uint64_t spent_ns;     /* by callbacks until then */
-    uint64_t drain_ns;     /* how long it may take to end */
+    int result;               /* serve's, or of what has failed before it */
+    uint64_t stopped_ns;      /* first told to stop; UINT64_MAX: not yet */
+    uint64_t spent_ns;        /* by callbacks until then */
+    uint64_t drain_ns;        /* how long it may take to end */
     uint64_t connections_max; /* more than that are never open; 0: not checked */
     uint64_t bytes_max;       /* the library holds no more memory; 0: not checked */
 } scene;

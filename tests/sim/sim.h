@@ -47,8 +47,8 @@ typedef struct sim_knobs {
     uint32_t last_kept_pct;    /* GATE_IO_LAST does not close */
     uint64_t latency_min_ns;   /* of one direction */
     uint64_t latency_max_ns;
-    uint32_t clog_pct;         /* bytes that take longer: up to clog_max_ns more */
-    uint32_t reset_loses_pct;  /* a reset destroys what is on its way before it */
+    uint32_t clog_pct;        /* bytes that take longer: up to clog_max_ns more */
+    uint32_t reset_loses_pct; /* a reset destroys what is on its way before it */
     uint64_t clog_max_ns;
     sim_faults accept;
     sim_faults connect;
@@ -252,11 +252,11 @@ struct sim_peer {
     uint64_t sent; /* bytes handed to the network */
 
     /* behaviour */
-    int read_stopped;        /* reads nothing */
-    int stays;               /* keeps its end after the other side's end (else closes it) */
-    size_t read_max;         /* bytes of a read, 0: all that is there ... */
-    uint64_t read_every_ns;  /* ... each so often, 0: at once */
-    size_t send_max;         /* as these two */
+    int read_stopped;       /* reads nothing */
+    int stays;              /* keeps its end after the other side's end (else closes it) */
+    size_t read_max;        /* bytes of a read, 0: all that is there ... */
+    uint64_t read_every_ns; /* ... each so often, 0: at once */
+    size_t send_max;        /* as these two */
     uint64_t send_every_ns;
     void (*changed)(sim_peer *peer, void *arg); /* after anything that happened to it */
     void *arg;

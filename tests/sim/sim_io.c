@@ -216,8 +216,7 @@ static void do_accept(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done
     }
 }
 
-static void do_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr,
-                       gate_op_done *done)
+static void do_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *addr, gate_op_done *done)
 {
     sim_world *world = self(io)->world;
     gate__sockaddr from = sim_addr("127.0.0.1", world->next_port++);

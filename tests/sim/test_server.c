@@ -168,9 +168,10 @@ static void test_reset_while_a_request_is_deferred(void **state)
 
 static void test_rejected_peer_gets_its_answer_with_input_unread(void **state)
 {
-    static const sim_knobs knobs = {
-        .recv_max = 1024, .reset_loses_pct = 100, .latency_min_ns = SIM_MS,
-        .latency_max_ns = SIM_MS};
+    static const sim_knobs knobs = {.recv_max = 1024,
+                                    .reset_loses_pct = 100,
+                                    .latency_min_ns = SIM_MS,
+                                    .latency_max_ns = SIM_MS};
     static const char much[5000];
     desk all = {0};
     sim_peer *peer;

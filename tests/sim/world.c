@@ -96,8 +96,7 @@ static sim__due pop(sim_world *world)
         if (child >= world->heap_len) {
             return first;
         }
-        if (child + 1 < world->heap_len &&
-            sooner(&world->heap[child + 1], &world->heap[child])) {
+        if (child + 1 < world->heap_len && sooner(&world->heap[child + 1], &world->heap[child])) {
             child++;
         }
         if (!sooner(&world->heap[child], &world->heap[i])) {

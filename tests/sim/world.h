@@ -37,8 +37,8 @@ typedef struct sim__end {
 
 struct sim__conn {
     sim_world *world;
-    unsigned refs; /* open ends and events under way */
-    int connected; /* 0: not yet, 1, or -errno */
+    unsigned refs;        /* open ends and events under way */
+    int connected;        /* 0: not yet, 1, or -errno */
     uint64_t queued_ns;   /* in a listener's queue since */
     uint64_t accepted_ns; /* the listener's owner knows since; 0: does not */
     uint64_t moved_ns;    /* ... and was told of anything that worked, or began to send */
@@ -139,9 +139,9 @@ typedef struct sim__rec {
     uint64_t due_ns;   /* look-up, injected connect failure */
     uint8_t kind;
     uint8_t cancelled;
-    uint8_t raced; /* ... and gave something all the same */
+    uint8_t raced;    /* ... and gave something all the same */
     uint8_t finished; /* its final completion is held */
-    int result; /* look-up, injected connect failure */
+    int result;       /* look-up, injected connect failure */
 } sim__rec;
 
 typedef struct sim__result {
