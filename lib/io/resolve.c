@@ -12,16 +12,14 @@
 
 #include <gate/gate.h>
 
-enum { STACK_SIZE = 256 * 1024 };
+#include "io/sock.h"
 
-/* Shared by the thread and the caller; whoever leaves last frees it. */
+/* What a look-up is about. All but the answer is under the pool's lock. */
 struct job {
-    pthread_mutex_t lock;
+    struct job *next; /* in the queue */
     pthread_cond_t answered;
-    /* These four under the lock. */
-    unsigned users;
-    int done;
-    gate__resolve_notify *notify; /* NULL once the caller has left */
+    enum { WAITS, RUNS, ABANDONED, DONE } state; /* only a thread has one that is abandoned */
+    gate__resolve_notify *notify;
     void *arg;
     /* The answer: the thread's until done, then the caller's. */
     int code;
@@ -30,6 +28,14 @@ struct job {
     gate__sockaddr addrs[GATE_RESOLVE_MAX];
     char host[];
 };
+
+/* A thread ends when no job waits. */
+static struct {
+    pthread_mutex_t lock;
+    unsigned threads;
+    struct job *first; /* jobs that wait for a thread */
+    struct job **last;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &pool.first};
 
 /* ---- getaddrinfo --------------------------------------------------------------------------- */
 
@@ -65,12 +71,12 @@ static int keep(const struct addrinfo *info, uint16_t port, gate__sockaddr *addr
     return 1;
 }
 
-/* At most `room` addresses of host. */
+/* At most `room` addresses of host. Not with AI_ADDRCONFIG, for which the loopback counts as no
+ * address: on a machine with IPv6 only it hides 127.0.0.1. What cannot be reached fails at once. */
 static int look_up(const char *host, uint16_t port, gate__sockaddr *addrs, uint16_t room,
                    uint16_t *count)
 {
-    const struct addrinfo hints = {
-        .ai_flags = AI_ADDRCONFIG, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     int error = getaddrinfo(host, NULL, &hints, &list);
 
@@ -86,50 +92,32 @@ static int look_up(const char *host, uint16_t port, gate__sockaddr *addrs, uint1
 
 int gate__resolve_now(const char *host, uint16_t port, gate__sockaddr *addr)
 {
+    gate__sockaddr addrs[GATE_RESOLVE_MAX];
+    uint16_t count, own = 0;
     int rc = gate__addr_numeric(addr, host, port);
-    uint16_t count;
 
-    return rc == 1 ? look_up(host, port, addr, 1, &count) : rc;
+    if (rc != 1)
+        return rc;
+    rc = look_up(host, port, addrs, GATE_RESOLVE_MAX, &count);
+    if (rc < 0)
+        return rc;
+    while (own < count && !gate__sock_is_own(&addrs[own]))
+        own++;
+    *addr = addrs[own < count ? own : 0];
+    return 0;
 }
 
-/* ---- The job and its thread ---------------------------------------------------------------- */
+/* ---- Jobs ---------------------------------------------------------------------------------- */
 
 static void destroy(struct job *job)
 {
     pthread_cond_destroy(&job->answered);
-    pthread_mutex_destroy(&job->lock);
     free(job);
-}
-
-/* With the lock held, which it gives up. */
-static void leave(struct job *job)
-{
-    unsigned left = --job->users;
-
-    pthread_mutex_unlock(&job->lock);
-    if (left == 0)
-        destroy(job);
-}
-
-/* The caller reads nothing of the answer before `done`, so that it can be written without the
- * lock, which would stop the caller for as long as the name service takes. */
-static void *answer(void *arg)
-{
-    struct job *job = arg;
-
-    job->code = look_up(job->host, job->port, job->addrs, GATE_RESOLVE_MAX, &job->count);
-    pthread_mutex_lock(&job->lock);
-    job->done = 1;
-    pthread_cond_signal(&job->answered);
-    if (job->notify)
-        job->notify(job->arg);
-    leave(job);
-    return NULL;
 }
 
 /* Deadlines are on the monotonic clock, so the condition has to be as well. None of these fails on
  * Linux, where they only fill memory in. */
-static void init_sync(struct job *job)
+static void init_answered(struct job *job)
 {
     pthread_condattr_t attr;
 
@@ -137,7 +125,6 @@ static void init_sync(struct job *job)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&job->answered, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_mutex_init(&job->lock, NULL);
 }
 
 static struct job *make_job(const gate_resolve *resolve, gate__resolve_notify *notify, void *arg)
@@ -147,18 +134,70 @@ static struct job *make_job(const gate_resolve *resolve, gate__resolve_notify *n
 
     if (!job)
         return NULL;
-    init_sync(job);
+    init_answered(job);
     memcpy(job->host, resolve->host, size);
     job->port = resolve->port;
     job->notify = notify;
     job->arg = arg;
-    job->users = 2;
     return job;
 }
 
-/* The thread takes no signal of the program's: its handlers expect threads that they know. Making
- * the attributes cannot fail, as above. */
-static int start_thread(struct job *job)
+static void push(struct job *job)
+{
+    *pool.last = job;
+    pool.last = &job->next;
+}
+
+static void take_out(struct job *job)
+{
+    struct job **link = &pool.first;
+
+    while (*link != job)
+        link = &(*link)->next;
+    *link = job->next;
+    if (!job->next)
+        pool.last = link;
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+/* With the lock held. The caller reads nothing of the answer before DONE, so that it can be written
+ * without the lock, which would stop the caller for as long as the name service takes. */
+static void answer(struct job *job)
+{
+    job->state = RUNS;
+    pthread_mutex_unlock(&pool.lock);
+    job->code = look_up(job->host, job->port, job->addrs, GATE_RESOLVE_MAX, &job->count);
+    pthread_mutex_lock(&pool.lock);
+    if (job->state == ABANDONED) {
+        destroy(job);
+        return;
+    }
+    job->state = DONE;
+    pthread_cond_signal(&job->answered);
+    if (job->notify)
+        job->notify(job->arg);
+}
+
+static void *answer_all(void *unused)
+{
+    pthread_setname_np(pthread_self(), "gate-dns");
+    pthread_mutex_lock(&pool.lock);
+    while (pool.first) {
+        struct job *job = pool.first;
+
+        take_out(job);
+        answer(job);
+    }
+    pool.threads--;
+    pthread_mutex_unlock(&pool.lock);
+    return unused;
+}
+
+/* The thread takes no signal of the program's: its handlers expect threads that they know. Its
+ * stack has the default size: it also holds each library's thread-local variables, of which there
+ * may be megabytes. Making the attributes cannot fail, as above. */
+static int start_thread(void)
 {
     sigset_t all, before;
     pthread_attr_t attr;
@@ -167,19 +206,76 @@ static int start_thread(struct job *job)
 
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&thread, &attr, answer, job);
+    error = pthread_create(&thread, &attr, answer_all, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
-    return error;
+    return -error;
+}
+
+/* Where there can be no further thread, those that run have to do. */
+static int submit(struct job *job)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&pool.lock);
+    push(job);
+    if (pool.threads < GATE_RESOLVE_THREADS) {
+        rc = start_thread();
+        pool.threads += rc == 0;
+    }
+    if (pool.threads > 0)
+        rc = 0;
+    else
+        take_out(job);
+    pthread_mutex_unlock(&pool.lock);
+    return rc;
+}
+
+unsigned gate__resolve_threads(void)
+{
+    unsigned threads;
+
+    pthread_mutex_lock(&pool.lock);
+    threads = pool.threads;
+    pthread_mutex_unlock(&pool.lock);
+    return threads;
+}
+
+/* ---- fork ---------------------------------------------------------------------------------- */
+
+static void lock_pool(void)
+{
+    pthread_mutex_lock(&pool.lock);
+}
+
+static void unlock_pool(void)
+{
+    pthread_mutex_unlock(&pool.lock);
+}
+
+/* The threads, and those that wait for their answers, are the parent's. */
+static void begin_in_child(void)
+{
+    pool.threads = 0;
+    pool.first = NULL;
+    pool.last = &pool.first;
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static int fork_rc;
+
+static void watch_forks(void)
+{
+    fork_rc = -pthread_atfork(lock_pool, unlock_pool, begin_in_child);
 }
 
 /* ---- The caller's side --------------------------------------------------------------------- */
 
 int gate__resolve_start(gate_resolve *resolve, gate__resolve_notify *notify, void *arg)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct job *job;
     int rc = gate__addr_numeric(&resolve->addrs[0], resolve->host, resolve->port);
 
@@ -187,12 +283,14 @@ int gate__resolve_start(gate_resolve *resolve, gate__resolve_notify *notify, voi
     resolve->job = NULL;
     if (rc != 1)
         return rc;
-    job = make_job(resolve, notify, arg);
+    pthread_once(&once, watch_forks);
+    job = fork_rc == 0 ? make_job(resolve, notify, arg) : NULL;
     if (!job)
         return -ENOMEM;
-    if (start_thread(job)) {
+    rc = submit(job);
+    if (rc < 0) {
         destroy(job);
-        return -ENOMEM;
+        return rc;
     }
     resolve->job = job;
     return 1;
@@ -201,18 +299,17 @@ int gate__resolve_start(gate_resolve *resolve, gate__resolve_notify *notify, voi
 int gate__resolve_take(gate_resolve *resolve)
 {
     struct job *job = resolve->job;
-    int code;
+    int code = -EAGAIN;
 
-    pthread_mutex_lock(&job->lock);
-    if (!job->done) {
-        pthread_mutex_unlock(&job->lock);
-        return -EAGAIN;
+    pthread_mutex_lock(&pool.lock);
+    if (job->state == DONE) {
+        code = job->code;
+        resolve->count = job->count;
+        memcpy(resolve->addrs, job->addrs, job->count * sizeof *job->addrs);
+        resolve->job = NULL;
+        destroy(job);
     }
-    code = job->code;
-    resolve->count = job->count;
-    memcpy(resolve->addrs, job->addrs, job->count * sizeof *job->addrs);
-    resolve->job = NULL;
-    leave(job);
+    pthread_mutex_unlock(&pool.lock);
     return code;
 }
 
@@ -223,24 +320,29 @@ void gate__resolve_wait(gate_resolve *resolve, uint64_t deadline_ns)
                              .tv_nsec = (long)(deadline_ns % 1000000000)};
     int error = 0;
 
-    pthread_mutex_lock(&job->lock);
-    while (!job->done && !error) {
+    pthread_mutex_lock(&pool.lock);
+    while (job->state != DONE && !error) {
         if (deadline_ns == UINT64_MAX)
-            error = pthread_cond_wait(&job->answered, &job->lock);
+            error = pthread_cond_wait(&job->answered, &pool.lock);
         else
-            error = pthread_cond_timedwait(&job->answered, &job->lock, &until);
+            error = pthread_cond_timedwait(&job->answered, &pool.lock, &until);
     }
-    pthread_mutex_unlock(&job->lock);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 void gate__resolve_abandon(gate_resolve *resolve)
 {
     struct job *job = resolve->job;
 
-    pthread_mutex_lock(&job->lock);
-    job->notify = NULL;
+    pthread_mutex_lock(&pool.lock);
     resolve->job = NULL;
-    leave(job);
+    if (job->state == WAITS)
+        take_out(job);
+    if (job->state == RUNS)
+        job->state = ABANDONED;
+    else
+        destroy(job);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 /* ---- The look-ups of a loop ---------------------------------------------------------------- */

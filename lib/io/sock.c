@@ -95,6 +95,24 @@ static int is_any_in6(const gate__sockaddr *addr)
     return addr->u.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr);
 }
 
+/* Datagram sockets have ports of their own, so that the one asked for does not matter. */
+int gate__sock_is_own(const gate__sockaddr *addr)
+{
+    int fd = socket(addr->u.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    gate__sockaddr any_port = *addr;
+    int own;
+
+    if (fd < 0)
+        return 0;
+    if (addr->u.any.sa_family == AF_INET)
+        any_port.u.in4.sin_port = 0;
+    else
+        any_port.u.in6.sin6_port = 0;
+    own = bind_to(fd, &any_port) == 0;
+    close(fd);
+    return own;
+}
+
 /* ---- TCP listeners ------------------------------------------------------------------------- */
 
 /* The first of several listeners on a port is bound without SO_REUSEPORT, so that it fails where

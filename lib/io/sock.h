@@ -71,6 +71,9 @@ int gate__sock_connected(int fd, const gate__sockaddr *addr);
 /* The code for connect's errno: GATE_EPORTS where no local port is left, else -errno. */
 int gate__sock_connect_code(const gate__sockaddr *addr, int error);
 
+/* Is it an address of this machine, which can be listened on? */
+int gate__sock_is_own(const gate__sockaddr *addr);
+
 /* Which file a Unix listener has made; all zero for every other address. */
 typedef struct gate__sock_file {
     dev_t device;

@@ -205,7 +205,7 @@ static const row common[] = {
      GATE_ENAME},
     {INJECT_getaddrinfo, ERRORS(EAI_AGAIN, EAI_FAIL, EMFILE), 0, GATE_ENAMELATER},
     {INJECT_getaddrinfo, ERRORS(EAI_MEMORY, ENOMEM), 0, -ENOMEM},
-    {INJECT_pthread_create, ERRORS(EAGAIN, EPERM), 0, -ENOMEM},
+    {INJECT_pthread_create, ERRORS(EAGAIN, EPERM), 0, 0},
 };
 
 static const row blocking[] = {

@@ -17,16 +17,18 @@ HARMLESS = set("""
     pthread_attr_destroy pthread_cond_destroy pthread_cond_signal pthread_cond_timedwait
     pthread_cond_wait pthread_condattr_destroy pthread_equal pthread_join pthread_mutex_destroy
     htonl htons ntohs
-    pthread_mutex_lock pthread_mutex_unlock pthread_self pthread_sigmask
+    pthread_mutex_lock pthread_mutex_unlock pthread_once pthread_self pthread_sigmask
 """.split())
 
 # These can, but not here, or it makes no difference.
 EXCUSED = {
     "write": "to an eventfd that is never full, and does not block",
     "ppoll": "once the socket's own time-out has ended in vain; then the call is tried again",
+    "pthread_atfork": "once in a program's life, and not again in these tests",
+    "pthread_setname_np": "a thread without a name does its work all the same",
     "sigtimedwait": "its usual end is EAGAIN, and it is not looked at",
     **dict.fromkeys("""
-        pthread_attr_init pthread_attr_setdetachstate pthread_attr_setstacksize pthread_cond_init
+        pthread_attr_init pthread_attr_setdetachstate pthread_cond_init
         pthread_condattr_init pthread_condattr_setclock pthread_mutex_init
         """.split(), "on Linux they only fill memory in"),
 }

@@ -16,6 +16,8 @@
 static sem_t slow;
 static atomic_int asked;
 static atomic_int blocked_signals;
+static atomic_int flags;
+static char thread_name[16];
 static atomic_int threads;
 static pthread_key_t thread_end; /* its destructor runs once the thread's function is over */
 
@@ -46,6 +48,22 @@ void names_release(void)
 int names_asked(void)
 {
     return asked;
+}
+
+void names_wait_for(int look_ups)
+{
+    while (asked < look_ups)
+        sched_yield();
+}
+
+int names_flags(void)
+{
+    return flags;
+}
+
+const char *names_thread(void)
+{
+    return thread_name;
 }
 
 int names_blocked_signals(void)
@@ -112,10 +130,12 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 {
     sigset_t signals;
 
-    (void)service, (void)hints;
+    (void)service;
+    flags = hints->ai_flags;
+    pthread_getname_np(pthread_self(), thread_name, sizeof thread_name);
     pthread_sigmask(SIG_SETMASK, NULL, &signals);
     blocked_signals = sigismember(&signals, SIGUSR1);
-    if (gettid() != getpid()) {
+    if (gettid() != getpid() && !pthread_getspecific(thread_end)) {
         threads++;
         pthread_setspecific(thread_end, &threads);
     }
@@ -128,6 +148,11 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
         prepend(list, AF_INET, "127.0.0.1");
     if (!strcmp(name, "two.test"))
         prepend(list, AF_INET6, "::1");
+    if (!strcmp(name, "foreign.test")) { /* prepended, so this one is the last */
+        prepend(list, AF_INET, "127.0.0.1");
+        prepend(list, AF_INET, "192.0.2.1");
+        prepend(list, AF_INET6, "2001:db8::1");
+    }
     for (int i = 0; i < 12 && !strcmp(name, "many.test"); i++)
         prepend(list, AF_INET, "127.0.0.1");
     if (!strcmp(name, "strange.test"))

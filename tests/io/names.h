@@ -7,6 +7,7 @@
  *
  *   one.test     127.0.0.1            many.test   12 addresses
  *   two.test     ::1 and 127.0.0.1    strange.test   2 that are of no use
+ *   foreign.test   two of other machines, and 127.0.0.1
  *   slow.test    as one.test, but no sooner than names_release()
  *   none.test, later.test, memory.test, ...   errors
  */
@@ -16,6 +17,13 @@ void names_release(void);
 
 /* Look-ups so far. */
 int names_asked(void);
+
+/* Waits until there were so many. */
+void names_wait_for(int look_ups);
+
+/* The ai_flags of the last look-up, and the name of its thread. */
+int names_flags(void);
+const char *names_thread(void);
 
 /* Whether the last look-up was on a thread that blocks SIGUSR1. */
 int names_blocked_signals(void);

@@ -3,10 +3,13 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "io/resolve.h"
 #include "io/sock.h"
@@ -188,6 +191,7 @@ static void test_abandoned_look_up_touches_nothing_of_the_callers(void **state)
     sem_init(notified, 0, 0);
     look_up->host = host;
     assert_int_equal(gate__resolve_start(look_up, post, notified), 1);
+    names_wait_for(asked + 1);
     gate__resolve_abandon(look_up);
     assert_null(look_up->job);
     sem_destroy(notified);
@@ -199,10 +203,9 @@ static void test_abandoned_look_up_touches_nothing_of_the_callers(void **state)
     assert_int_equal(notifies, before);
 }
 
+/* One that was abandoned before a thread has taken it is not looked up. */
 static void test_abandoned_and_answered_at_once(void **state)
 {
-    int asked = names_asked();
-
     (void)state;
     for (int i = 0; i < 200; i++) {
         gate_resolve look_up = {.host = "one.test"};
@@ -210,7 +213,6 @@ static void test_abandoned_and_answered_at_once(void **state)
         assert_int_equal(gate__resolve_start(&look_up, NULL, NULL), 1);
         gate__resolve_abandon(&look_up);
     }
-    names_wait_for_threads(asked + 200);
 }
 
 static void test_look_up_thread_takes_no_signals(void **state)
@@ -220,17 +222,128 @@ static void test_look_up_thread_takes_no_signals(void **state)
     (void)state;
     assert_int_equal(resolve(&look_up, "one.test"), 0);
     assert_true(names_blocked_signals());
+    assert_string_equal(names_thread(), "gate-dns");
 }
 
-static void test_look_up_that_blocks_gives_the_first_address(void **state)
+/* The C library takes such variables out of the stack of each thread. */
+static _Thread_local char large[1 << 20];
+
+static void test_look_up_thread_has_room_for_large_thread_local_variables(void **state)
 {
-    gate__sockaddr addr;
+    gate_resolve look_up;
 
     (void)state;
+    memset(large, 1, sizeof large);
+    assert_int_equal(resolve(&look_up, "one.test"), 0);
+}
+
+static void test_addresses_are_not_hidden_for_what_the_machine_has(void **state)
+{
+    gate_resolve look_up;
+
+    (void)state;
+    assert_int_equal(resolve(&look_up, "one.test"), 0);
+    assert_int_equal(names_flags(), 0);
+}
+
+/* ---- Many ---------------------------------------------------------------------------------- */
+
+enum { MANY = 3 * GATE_RESOLVE_THREADS };
+
+static void start_many(gate_resolve *look_ups, const char *host)
+{
+    for (int i = 0; i < MANY; i++) {
+        look_ups[i] = (gate_resolve){.host = host};
+        assert_int_equal(gate__resolve_start(&look_ups[i], NULL, NULL), 1);
+    }
+}
+
+static void release_threads(void)
+{
+    for (int i = 0; i < GATE_RESOLVE_THREADS; i++)
+        names_release();
+}
+
+static void test_many_look_ups_have_few_threads_and_all_are_answered(void **state)
+{
+    gate_resolve look_ups[MANY];
+    int asked = names_asked();
+
+    (void)state;
+    start_many(look_ups, "slow.test");
+    names_wait_for(asked + GATE_RESOLVE_THREADS);
+    assert_int_equal(gate__resolve_threads(), GATE_RESOLVE_THREADS);
+    gate__resolve_wait(&look_ups[MANY - 1], gate__clock_ns() + 5 * MS);
+    assert_int_equal(gate__resolve_take(&look_ups[MANY - 1]), -EAGAIN);
+    assert_int_equal(names_asked(), asked + GATE_RESOLVE_THREADS);
+    for (int i = 0; i < MANY / GATE_RESOLVE_THREADS; i++)
+        release_threads();
+    for (int i = 0; i < MANY; i++) {
+        gate__resolve_wait(&look_ups[i], UINT64_MAX);
+        assert_int_equal(gate__resolve_take(&look_ups[i]), 0);
+    }
+}
+
+static void test_look_ups_that_wait_for_a_thread_can_be_abandoned(void **state)
+{
+    gate_resolve look_ups[MANY], last;
+    int asked = names_asked();
+
+    (void)state;
+    start_many(look_ups, "slow.test");
+    names_wait_for(asked + GATE_RESOLVE_THREADS);
+    for (int i = MANY - 1; i >= 0; i -= 2)
+        gate__resolve_abandon(&look_ups[i]);
+    for (int i = 0; i < MANY; i += 2)
+        gate__resolve_abandon(&look_ups[i]);
+    release_threads();
+    assert_int_equal(resolve(&last, "one.test"), 0);
+    assert_int_equal(names_asked(), asked + GATE_RESOLVE_THREADS + 1);
+}
+
+/* ---- fork ---------------------------------------------------------------------------------- */
+
+static void test_child_of_fork_looks_up_where_all_threads_of_its_parent_wait(void **state)
+{
+    gate_resolve look_ups[MANY], own;
+    int asked = names_asked(), status;
+    pid_t child;
+
+    (void)state;
+    start_many(look_ups, "slow.test");
+    names_wait_for(asked + GATE_RESOLVE_THREADS);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        own = (gate_resolve){.host = "one.test"};
+        if (gate__resolve_start(&own, NULL, NULL) != 1)
+            _exit(1);
+        gate__resolve_wait(&own, gate__clock_ns() + 20000 * MS);
+        _exit(gate__resolve_take(&own) == 0 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    for (int i = 0; i < MANY; i++)
+        gate__resolve_abandon(&look_ups[i]);
+    release_threads();
+}
+
+/* ---- To listen ----------------------------------------------------------------------------- */
+
+static void test_look_up_that_blocks_gives_the_first_address_of_this_machine(void **state)
+{
+    gate__sockaddr addr, loopback6;
+
+    (void)state;
+    assert_int_equal(gate__addr_numeric(&loopback6, "::1", 9001), 0);
     assert_int_equal(gate__resolve_now("two.test", 9001, &addr), 0);
-    assert_int_equal(addr.u.any.sa_family, AF_INET6);
+    assert_int_equal(addr.u.any.sa_family, gate__sock_is_own(&loopback6) ? AF_INET6 : AF_INET);
     assert_int_equal(gate__addr_port(&addr), 9001);
     assert_false(names_blocked_signals());
+    assert_int_equal(gate__resolve_now("foreign.test", 9001, &addr), 0);
+    assert_int_equal(addr.u.in4.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    assert_int_equal(gate__addr_port(&addr), 9001);
     assert_int_equal(gate__resolve_now("127.0.0.1", 1, &addr), 0);
     assert_int_equal(gate__resolve_now("none.test", 1, &addr), GATE_ENAME);
     assert_int_equal(gate__resolve_now("", 1, &addr), -EINVAL);
@@ -239,6 +352,8 @@ static void test_look_up_that_blocks_gives_the_first_address(void **state)
 static int wait_for_threads(void **state)
 {
     (void)state;
+    while (gate__resolve_threads() > 0)
+        sched_yield();
     names_wait_for_threads(0);
     return 0;
 }
@@ -260,7 +375,12 @@ int main(void)
         TEST(test_abandoned_look_up_touches_nothing_of_the_callers),
         TEST(test_abandoned_and_answered_at_once),
         TEST(test_look_up_thread_takes_no_signals),
-        TEST(test_look_up_that_blocks_gives_the_first_address),
+        TEST(test_look_up_thread_has_room_for_large_thread_local_variables),
+        TEST(test_addresses_are_not_hidden_for_what_the_machine_has),
+        TEST(test_many_look_ups_have_few_threads_and_all_are_answered),
+        TEST(test_look_ups_that_wait_for_a_thread_can_be_abandoned),
+        TEST(test_child_of_fork_looks_up_where_all_threads_of_its_parent_wait),
+        TEST(test_look_up_that_blocks_gives_the_first_address_of_this_machine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,16 +6,21 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- The name service: "first,second,..." has these addresses, "never" answers never ---- */
 
 static pthread_mutex_t never = PTHREAD_MUTEX_INITIALIZER;
+
+static atomic_int asked;
 
 static struct addrinfo *make_info(const char *text)
 {
@@ -43,6 +48,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     struct addrinfo **end = list;
     (void)service, (void)hints;
     *list = NULL;
+    asked++;
     if (!strcmp(name, "never")) {
         pthread_mutex_lock(&never); /* the test has it */
         pthread_mutex_unlock(&never);
@@ -125,12 +131,62 @@ static void test_a_name_service_that_never_answers_is_given_up_in_time(void **st
     assert_true(took >= 149 && took < 20000);
 }
 
+static void test_many_calls_against_a_slow_name_service_have_few_threads(void **state)
+{
+    (void)state;
+    pthread_mutex_lock(&never);
+    int before = asked;
+    for (int i = 0; i < 300; i++)
+        assert_int_equal(ask("never", 1, 1), -ETIMEDOUT);
+    int look_ups = asked - before;
+    pthread_mutex_unlock(&never);
+    assert_in_range(look_ups, 1, 4);
+}
+
+/* In a child that is another user, whose limit on processes holds. The exit code is what failed. */
+static void ask_without_threads(uint16_t port)
+{
+    const struct rlimit one = {1, 1};
+    char reply[8];
+    size_t len = sizeof reply;
+    if (setrlimit(RLIMIT_NPROC, &one) || setgroups(0, NULL) || setgid(61234) || setuid(61234))
+        _exit(77);
+    if (gate_client_exchange("127.0.0.1", port, "hello", 5, reply, &len, 20000))
+        _exit(1);
+    len = sizeof reply;
+    if (gate_client_exchange("last-listens", port, "hello", 5, reply, &len, 20000) != -EAGAIN)
+        _exit(2);
+    _exit(0);
+}
+
+static void test_where_no_thread_can_be_made_names_fail_as_that_and_numbers_work(void **state)
+{
+    int status;
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    gate_options options = net_options(net_echo, NULL);
+    net_server *s = net_start(&options);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        ask_without_threads(s->port);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    net_stop(s);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         NET_TEST(test_each_address_is_tried),
         NET_TEST(test_an_address_that_hangs_leaves_time_for_the_next),
         NET_TEST(test_a_name_service_that_never_answers_is_given_up_in_time),
+        NET_TEST(test_where_no_thread_can_be_made_names_fail_as_that_and_numbers_work),
+        NET_TEST(test_many_calls_against_a_slow_name_service_have_few_threads),
     };
     return cmocka_run_group_tests_name("client_names", tests, NULL, NULL);
 }
