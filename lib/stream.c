@@ -43,11 +43,15 @@ static gate_reason reason_of(int error)
 static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
 {
     gate__stream *stream = GATE__OWNER(op, gate__stream, sock.in);
+    int looking = stream->looking;
     stream->multishot = (flags & GATE_IO_MORE) != 0;
+    stream->looking = 0;
     if (result > 0)
         gate__conn_input(&stream->conn, op->buf, (size_t)result, flags & GATE_IO_FULL, io->now_ns);
     else if (result == 0)
         gate__conn_eof(&stream->conn, io->now_ns);
+    else if (looking && result == -EAGAIN)
+        gate__conn_quiet(&stream->conn, !io->ops->unacked(io, &stream->sock), io->now_ns);
     else if (result != -ECANCELED)
         gate__conn_abort(&stream->conn, reason_of(result));
     update(stream);
@@ -62,6 +66,8 @@ static void on_send(gate_io *io, gate_op *op, int result, unsigned flags)
         gate__conn_sent(&stream->conn, (size_t)result, io->now_ns);
     else if (result != -ECANCELED)
         gate__conn_abort(&stream->conn, reason_of(result));
+    if (flags & GATE_IO_ENDED)
+        gate__conn_fin(&stream->conn, io->now_ns);
     update(stream);
 }
 
@@ -179,7 +185,7 @@ gate__stream *gate__stream_open(gate__streams *streams, int fd)
     gate__sock_init(&stream->sock, fd);
     gate__conn_init(&stream->conn, &streams->config, io->now_ns);
     if (streams->drain_until != UINT64_MAX)
-        gate__conn_stop(&stream->conn, streams->drain_until, 1, io->now_ns);
+        gate__conn_stop(&stream->conn, streams->drain_until, io->now_ns);
     admit(stream);
     update(stream);
     return stream;
@@ -205,8 +211,10 @@ static void submit_send(gate__stream *stream)
     size_t len = gate__conn_output(&stream->conn, &bytes, &more, &last);
     unsigned flags = more ? GATE_IO_MOREOUT : 0;
     /* Where the close is to be told about, the peer's address must still be there to tell. */
-    if (last && !gate__op_busy(&stream->sock.in) &&
-        !gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
+    if (last == GATE__LAST_END)
+        flags |= GATE_IO_END;
+    else if (last && !gate__op_busy(&stream->sock.in) &&
+             !gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
         flags |= GATE_IO_LAST;
     io->ops->send(io, &stream->sock, bytes, len, flags, on_send);
 }
@@ -218,11 +226,27 @@ static unsigned recv_flags(const gate__stream *stream)
     return (stream->conn.config->codec->flags & kind) == GATE_CODEC_ONE_SHOT ? 0 : GATE_IO_STAY;
 }
 
+/* What is in flight may have got something already, which comes first. */
+static void look(gate__stream *stream)
+{
+    gate_io *io = stream->owner->io;
+    gate_sock *sock = &stream->sock;
+    if (gate__op_busy(&sock->in)) {
+        if (!stream->looking)
+            io->ops->cancel(io, sock, &sock->in);
+        return;
+    }
+    stream->looking = 1;
+    io->ops->recv(io, sock, GATE_IO_NOWAIT, on_recv);
+}
+
 static void submit(gate__stream *stream, unsigned wants)
 {
     gate_io *io = stream->owner->io;
     gate_sock *sock = &stream->sock;
-    if (wants & GATE__WANT_READ) {
+    if (wants & GATE__WANT_LOOK) {
+        look(stream);
+    } else if (wants & GATE__WANT_READ) {
         if (!gate__op_busy(&sock->in))
             io->ops->recv(io, sock, recv_flags(stream), on_recv);
     } else if (stream->multishot && gate__op_busy(&sock->in)) {
@@ -262,13 +286,11 @@ void gate__streams_expire(gate__streams *streams)
 
 void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns)
 {
-    gate_io *io = streams->io;
     gate__stream *next;
     streams->drain_until = drain_deadline_ns;
     for (gate__stream *stream = streams->first; stream; stream = next) {
         next = stream->next;
-        int flushed = io->ops->unacked(io, &stream->sock) == 0;
-        gate__conn_stop(&stream->conn, drain_deadline_ns, flushed, now(stream));
+        gate__conn_stop(&stream->conn, drain_deadline_ns, now(stream));
         update(stream);
     }
 }

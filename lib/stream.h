@@ -52,6 +52,7 @@ struct gate__stream {
     uint8_t closing;
     uint8_t cut;       /* its reply ends too early, and must not look as if it were whole */
     uint8_t multishot; /* the recv in flight completes more than once */
+    uint8_t looking;   /* ... does not wait for input: the stop's last look */
 };
 
 /* An idle connection costs this and nothing else. */

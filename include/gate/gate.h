@@ -348,9 +348,10 @@ GATE_API uint16_t gate_server_port(const gate_server *server);
  * Else the first error that made serving impossible. */
 GATE_API int gate_server_serve(gate_server *server);
 
-/* Ends serving in good order: what the kernel has queued is still accepted, requests that are being
- * read get the rest of their deadline or drain_timeout_ms, whichever is sooner. Any thread, a
- * handler, or a signal handler; any number of times; async-signal-safe. */
+/* Ends serving gracefully: connections that the kernel has queued are still accepted, requests that
+ * have arrived are answered, and those of which a part has arrived get the rest of their deadline
+ * or drain_timeout_ms, whichever is sooner. Any thread, a handler, or a signal handler; any number
+ * of times; async-signal-safe. */
 GATE_API void gate_server_stop(gate_server *server);
 
 /* Counters, summed over the workers; each is a moment's value. Any thread. -EINVAL: stats->size. */

@@ -105,6 +105,7 @@ static void end(gate__conn *conn, gate_reason reason)
     conn->phase = GATE__ENDING;
     conn->reason = (uint8_t)reason;
     conn->blocked = 0;
+    conn->look = 0;
 }
 
 void gate__conn_abort(gate__conn *conn, gate_reason reason)
@@ -224,6 +225,32 @@ static int parse_waiting(gate__conn *conn)
     return used > 0;
 }
 
+static int is_idle(const gate__conn *conn)
+{
+    return conn->exchanges > 0 && !conn->in.len && !conn->pending && !conn->blocked;
+}
+
+/* A server that stops ends a connection between two requests, but first looks whether one has come:
+ * a close over input that is unread is a reset. A peer that still waits for an answer sends nothing
+ * meanwhile, and is told of the end in that answer's segment. One that has its answer may be
+ * sending just now: it gets a moment to do so, and the end comes with the answer to that, or after
+ * a silence. */
+enum { LOOK_NOT, LOOK_SILENT, LOOK_ANSWERED };
+#define SILENCE_NS UINT64_C(50000000)
+
+static void find_end(gate__conn *conn, uint64_t silent_since_ns)
+{
+    if (!conn->stopping || conn->phase != GATE__OPEN || !is_idle(conn))
+        return;
+    uint64_t until_ns = after(silent_since_ns, SILENCE_NS);
+    if (conn->out.head)
+        conn->look = LOOK_ANSWERED;
+    else if (until_ns <= conn->now_ns)
+        conn->look = LOOK_SILENT;
+    else
+        conn->read_deadline = sooner(conn->read_deadline, until_ns);
+}
+
 /* Sets the deadline of what is read next. taken: a request has ended, so a new clock starts. */
 static void start_clock(gate__conn *conn, int taken)
 {
@@ -266,6 +293,7 @@ void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int fu
         return;
     }
     conn->unread = more;
+    conn->look = LOOK_NOT;
     int taken;
     if (conn->in.len) {
         keep(conn, bytes, len);
@@ -277,6 +305,7 @@ void gate__conn_input(gate__conn *conn, const uint8_t *bytes, size_t len, int fu
             keep(conn, bytes + used, len - used);
     }
     start_clock(conn, taken);
+    find_end(conn, conn->now_ns);
     advance(conn);
 }
 
@@ -291,11 +320,6 @@ void gate__conn_eof(gate__conn *conn, uint64_t now_ns)
     advance(conn);
 }
 
-static int is_idle(const gate__conn *conn)
-{
-    return conn->exchanges > 0 && !conn->in.len && !conn->pending && !conn->blocked;
-}
-
 /* After output has gone or an answer has come: takes up what had to wait for that. */
 static void resume(gate__conn *conn)
 {
@@ -307,8 +331,7 @@ static void resume(gate__conn *conn)
     }
     if (conn->eof)
         finish_eof(conn);
-    if (conn->stopping && is_idle(conn))
-        end(conn, GATE_CLOSE_STOPPED);
+    find_end(conn, conn->now_ns);
     advance(conn);
 }
 
@@ -393,7 +416,9 @@ size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *mor
     size_t len = chunk->len - chunk->sent;
     *bytes = chunk->data + chunk->sent;
     *more = chunk->next != NULL;
-    *last = !*more && conn->phase == GATE__FLUSHING && !must_linger(conn);
+    *last = GATE__LAST_NOT;
+    if (!*more && conn->phase == GATE__FLUSHING)
+        *last = must_linger(conn) ? GATE__LAST_END : GATE__LAST_CLOSE;
     return len;
 }
 
@@ -422,6 +447,8 @@ unsigned gate__conn_wants(const gate__conn *conn)
     unsigned wants = 0;
     if (conn->phase == GATE__CLOSED)
         return GATE__WANT_CLOSE;
+    if (conn->look) /* first, for the end has to leave with the last answer */
+        return GATE__WANT_LOOK;
     if ((conn->phase == GATE__OPEN && !conn->eof && !conn->blocked) ||
         conn->phase == GATE__LINGERING)
         wants |= GATE__WANT_READ;
@@ -437,7 +464,7 @@ unsigned gate__conn_wants(const gate__conn *conn)
 /* The deadline of what the peer has to send; UINT64_MAX while it is not its turn. */
 static uint64_t read_deadline(const gate__conn *conn)
 {
-    if (conn->phase != GATE__OPEN || conn->blocked)
+    if (conn->phase != GATE__OPEN || conn->blocked || conn->look)
         return UINT64_MAX;
     if (conn->exchanges && !conn->partial && (conn->pending || conn->out.head))
         return UINT64_MAX;
@@ -477,20 +504,32 @@ void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
         gate__conn_abort(conn, GATE_CLOSE_WRITE_TIMEOUT);
     else if (handler_deadline(conn) <= now_ns)
         end_behind(conn, GATE_CLOSE_HANDLER_TIMEOUT);
+    else if (read_deadline(conn) <= now_ns && conn->stopping && is_idle(conn))
+        conn->look = LOOK_SILENT;
     else if (read_deadline(conn) <= now_ns)
         end(conn, conn->exchanges && !conn->partial ? GATE_CLOSE_IDLE : GATE_CLOSE_TIMEOUT);
     advance(conn);
 }
 
-void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, int flushed, uint64_t now_ns)
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns)
 {
+    uint64_t idle_ns = conn->config->idle_ns;
     conn->now_ns = now_ns;
     conn->stopping = 1;
     conn->drain_deadline = drain_deadline_ns;
-    if (conn->phase != GATE__OPEN || !is_idle(conn))
+    if (!conn->out.head) /* else what is under way may be all of it: gate__conn_sent will see */
+        find_end(conn, idle_ns == UINT64_MAX ? now_ns : conn->read_deadline - idle_ns);
+}
+
+void gate__conn_quiet(gate__conn *conn, int flushed, uint64_t now_ns)
+{
+    int was_silent = conn->look == LOOK_SILENT;
+    if (!conn->look || conn->phase != GATE__OPEN)
         return;
+    conn->now_ns = now_ns;
+    conn->look = LOOK_NOT;
     end(conn, GATE_CLOSE_STOPPED);
-    if (!conn->out.head && flushed)
+    if (was_silent && flushed && !conn->out.head)
         close_now(conn); /* nothing that a reset could destroy */
     advance(conn);
 }

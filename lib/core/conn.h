@@ -105,6 +105,7 @@ struct gate__conn {
     uint8_t partial; /* part of a request waits in in */
     uint8_t blocked; /* reading waits for the output to shrink or for answers */
     uint8_t stopping;
+    uint8_t look; /* ... and the last look for a request is due */
 };
 
 void gate__conn_init(gate__conn *conn, const gate__conn_config *config, uint64_t now_ns);
@@ -123,9 +124,12 @@ void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns);
 void gate__conn_fin(gate__conn *conn, uint64_t now_ns);
 /* The socket failed, or the owner gives up: nothing more is sent. */
 void gate__conn_abort(gate__conn *conn, gate_reason reason);
-/* The server stops: one that waits for its next request ends, any other when it has been answered,
- * or at the deadline. flushed: the peer's side has all that was sent. */
-void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, int flushed, uint64_t now_ns);
+/* The server stops: one that waits for its next request ends after a last look for that, any other
+ * when it has been answered, or at the deadline. */
+void gate__conn_stop(gate__conn *conn, uint64_t drain_deadline_ns, uint64_t now_ns);
+/* The look that GATE__WANT_LOOK asked for found nothing. flushed: the peer's side has all that was
+ * sent. */
+void gate__conn_quiet(gate__conn *conn, int flushed, uint64_t now_ns);
 /* Time has come to gate__conn_deadline(). Does nothing before that. */
 void gate__conn_expire(gate__conn *conn, uint64_t now_ns);
 
@@ -144,11 +148,20 @@ void gate__conn_settle(gate__conn *conn, const gate__pending *answered, uint64_t
 
 /* ---- What it wants ---- */
 
-enum { GATE__WANT_READ = 1, GATE__WANT_SEND = 2, GATE__WANT_FIN = 4, GATE__WANT_CLOSE = 8 };
+enum {
+    GATE__WANT_READ = 1,
+    GATE__WANT_SEND = 2,
+    GATE__WANT_FIN = 4,
+    GATE__WANT_CLOSE = 8,
+    GATE__WANT_LOOK = 16 /* a read that does not wait: input, eof or quiet comes of it */
+};
 unsigned gate__conn_wants(const gate__conn *conn);
 
+/* Whether bytes to send are the last, behind which our side ends, or the socket can be closed. */
+enum { GATE__LAST_NOT = 0, GATE__LAST_END, GATE__LAST_CLOSE };
+
 /* The next bytes to send, where GATE__WANT_SEND says that there are some. *more: others follow.
- * *last: the socket can be closed behind them. */
+ * *last: GATE__LAST_... */
 size_t gate__conn_output(const gate__conn *conn, const uint8_t **bytes, int *more, int *last);
 
 /* When gate__conn_expire is due; UINT64_MAX: not. */

@@ -38,18 +38,21 @@ typedef struct gate_resolve gate_resolve;
 
 /* Completion flags. */
 enum {
-    GATE_IO_MORE = 1,  /* not the final completion */
-    GATE_IO_FULL = 2,  /* recv: the kernel may hold more input than this */
-    GATE_IO_CLOSED = 4 /* send with GATE_IO_LAST: all was sent and the descriptor is closed */
+    GATE_IO_MORE = 1,   /* not the final completion */
+    GATE_IO_FULL = 2,   /* recv: the kernel may hold more input than this */
+    GATE_IO_CLOSED = 4, /* send with GATE_IO_LAST: all was sent and the descriptor is closed */
+    GATE_IO_ENDED = 8   /* send with GATE_IO_END: all was sent and our side is ended */
 };
 
 /* Submission flags. */
 enum {
-    GATE_IO_NOWAIT = 1,  /* accept: complete with -EAGAIN once the queue is empty */
+    GATE_IO_NOWAIT = 1,  /* accept, recv: complete with -EAGAIN once nothing is there */
     GATE_IO_MOREOUT = 2, /* send: another send follows at once (MSG_MORE) */
     GATE_IO_LAST = 4,    /* send: close the descriptor if everything was sent. Never with a recv in
                            flight. See GATE_IO_CLOSED; without it the socket is still open */
-    GATE_IO_STAY = 8     /* recv: may stay armed and complete more than once, as accept does */
+    GATE_IO_STAY = 8,    /* recv: may stay armed and complete more than once, as accept does */
+    GATE_IO_END = 16 /* send: end our side if everything was sent, as shutdown does, in the segment
+                        of the last bytes. See GATE_IO_ENDED; without it our side is still open */
 };
 
 /* result: bytes or a descriptor, or -errno. */

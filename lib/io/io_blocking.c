@@ -302,6 +302,8 @@ static int try_in(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
         return -ECANCELED;
     if (self->in->kind == GATE_OP_ACCEPT)
         return -EOPNOTSUPP;
+    if (self->in->flags & GATE_IO_NOWAIT)
+        may_wait = 0;
     return try_recv(self, sock_of_in(self->in), deadline_ns, may_wait);
 }
 
@@ -325,7 +327,7 @@ static int step(gate__io_blocking *self, uint64_t deadline_ns, int may_wait)
     if (!self->in)
         return rc;
     rc = try_in(self, deadline_ns, may_wait);
-    if (is_pending(rc))
+    if (is_pending(rc) && !(rc == -EAGAIN && (self->in->flags & GATE_IO_NOWAIT)))
         return rc;
     end_recv(self, self->in, rc);
     return 0;

@@ -213,7 +213,8 @@ static void submit_connect(gate_io *io, gate_sock *sock, const gate__sockaddr *a
 static void submit_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)
 {
     begin(&sock->in, GATE_OP_RECV, flags, done);
-    if (!(sock->state & SOCK_IN_BLOCKED) || !(sock->state & SOCK_WATCH_IN))
+    if (!(sock->state & SOCK_IN_BLOCKED) || !(sock->state & SOCK_WATCH_IN) ||
+        (flags & GATE_IO_NOWAIT))
         gate__epoll_push(self_of(io), &sock->in);
 }
 

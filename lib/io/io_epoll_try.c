@@ -185,10 +185,11 @@ static void try_recv(struct gate__epoll *self, gate_sock *sock)
     gate_op *op = &sock->in;
     int rc;
 
-    if (!(sock->state & SOCK_IN_BLOCKED)) {
+    /* One that must not wait asks the kernel, whose events may not have been fetched yet. */
+    if (!(sock->state & SOCK_IN_BLOCKED) || (op->flags & GATE_IO_NOWAIT)) {
         ssize_t got = recv(sock->fd, self->scratch, GATE__EPOLL_SCRATCH, 0);
 
-        if (got < 0 && errno != EAGAIN) {
+        if (got < 0 && (errno != EAGAIN || (op->flags & GATE_IO_NOWAIT))) {
             complete(self, op, -errno, 0);
             return;
         }
@@ -226,7 +227,8 @@ static void wait_out(struct gate__epoll *self, gate_sock *sock)
 static void try_send(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->out;
-    int flags = MSG_NOSIGNAL | (op->flags & (GATE_IO_MOREOUT | GATE_IO_LAST) ? MSG_MORE : 0);
+    unsigned ends = op->flags & (GATE_IO_LAST | GATE_IO_END);
+    int flags = MSG_NOSIGNAL | (ends || op->flags & GATE_IO_MOREOUT ? MSG_MORE : 0);
     ssize_t sent = send(sock->fd, op->buf, send_len(op), flags);
 
     if (sent < 0 && errno == EAGAIN) {
@@ -237,13 +239,14 @@ static void try_send(struct gate__epoll *self, gate_sock *sock)
         complete(self, op, -errno, 0);
         return;
     }
-    if (!(op->flags & GATE_IO_LAST) || (size_t)sent < op->len) {
+    if (!ends || (size_t)sent < op->len) {
         complete(self, op, (int)sent, 0);
         return;
     }
     shutdown(sock->fd, SHUT_WR);
-    close_sock(self, sock);
-    complete(self, op, (int)sent, GATE_IO_CLOSED);
+    if (ends & GATE_IO_LAST)
+        close_sock(self, sock);
+    complete(self, op, (int)sent, ends & GATE_IO_LAST ? GATE_IO_CLOSED : GATE_IO_ENDED);
 }
 
 static void end_connect(struct gate__epoll *self, gate_sock *sock, int result)

@@ -14,8 +14,8 @@
  * connection is mostly there when that is accepted, and so needs no turn of its own.
  *
  * Shutdown does not go through it at all, since the kernel would give it to a worker thread of its
- * own. Nor does the end of a connection: a send with GATE_IO_LAST is made at once, with the end of
- * our side in the same segment, and the descriptor closed behind it (gate__sock_send_last). A send
+ * own. Nor does the end of a connection: a send with GATE_IO_LAST or GATE_IO_END is made at once,
+ * with the end of our side in the same segment (gate__sock_send_last), and closed there. A send
  * linked to a close costs a segment more: a sixth of a whole exchange, and several times what the
  * calls cost.
  *

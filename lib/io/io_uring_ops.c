@@ -283,7 +283,7 @@ static void try_recv(struct gate__uring *self, gate_op *op)
     uint8_t *into = buffer(self, self->sizes.buffers);
     ssize_t got = recv(sock_of_in(op)->fd, into, self->sizes.buffer_size, MSG_DONTWAIT);
 
-    if (got < 0 && errno == EAGAIN) {
+    if (got < 0 && errno == EAGAIN && !(op->flags & GATE_IO_NOWAIT)) {
         issue(self, op);
         return;
     }
@@ -303,6 +303,20 @@ void gate__uring_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done
 
 /* ---- Send ---------------------------------------------------------------------------------- */
 
+/* All of it is out, and our side is ended: the flags of its completion. */
+static unsigned end_last(gate_sock *sock)
+{
+    if (!(sock->out.flags & GATE_IO_LAST))
+        return GATE_IO_ENDED;
+    gate__sock_close(&sock->fd);
+    return GATE_IO_CLOSED;
+}
+
+static int ends(const gate_op *op, int sent)
+{
+    return (op->flags & (GATE_IO_LAST | GATE_IO_END)) && sent >= 0 && (size_t)sent == op->len;
+}
+
 static void on_send(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
 {
     unsigned flags = 0;
@@ -315,9 +329,9 @@ static void on_send(struct gate__uring *self, gate_op *op, const struct io_uring
             issue(self, op);
         return;
     }
-    if ((op->flags & GATE_IO_LAST) && cqe->res >= 0 && (size_t)cqe->res == op->len) {
-        gate__sock_finish(&sock_of_out(op)->fd);
-        flags = GATE_IO_CLOSED;
+    if (ends(op, cqe->res)) {
+        shutdown(sock_of_out(op)->fd, SHUT_WR);
+        flags = end_last(sock_of_out(op));
     }
     complete(self, op, cqe->res, flags);
 }
@@ -332,15 +346,15 @@ void gate__uring_send(gate_io *io, gate_sock *sock, const void *buf, size_t len,
     gate__uring_begin(op, GATE_OP_SEND, flags, done);
     op->buf = buf;
     op->len = len;
-    if (!(flags & GATE_IO_LAST)) {
+    if (!(flags & (GATE_IO_LAST | GATE_IO_END))) {
         issue(self, op);
         return;
     }
-    sent = gate__sock_send_last(&sock->fd, buf, send_len(op));
+    sent = gate__sock_send_last(sock->fd, buf, send_len(op));
     if (sent == -EAGAIN)
         issue(self, op);
     else
-        gate__uring_end(self, op, sent, sock->fd < 0 ? GATE_IO_CLOSED : 0);
+        gate__uring_end(self, op, sent, ends(op, sent) ? end_last(sock) : 0);
 }
 
 /* ---- Connect ------------------------------------------------------------------------------- */

@@ -365,21 +365,15 @@ int gate__sock_finish_connect(int fd)
 
 /* The bytes wait for what comes next (MSG_MORE), and that is the end of our side. Closing alone
  * would also send them, but where the peer has sent more meanwhile it throws them away. */
-int gate__sock_send_last(int *fd, const void *buf, size_t len)
+int gate__sock_send_last(int fd, const void *buf, size_t len)
 {
-    ssize_t sent = send(*fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+    ssize_t sent = send(fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
 
     if (sent < 0)
         return -errno;
     if ((size_t)sent == len)
-        gate__sock_finish(fd);
+        shutdown(fd, SHUT_WR);
     return (int)sent;
-}
-
-void gate__sock_finish(int *fd)
-{
-    shutdown(*fd, SHUT_WR);
-    gate__sock_close(fd);
 }
 
 void gate__sock_close(int *fd)

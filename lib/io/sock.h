@@ -41,13 +41,10 @@ int gate__sock_start_connect(int *fd, const gate__sockaddr *addr);
 /* What became of it, once the socket can be written to: 0 or a code. */
 int gate__sock_finish_connect(int fd);
 
-/* Sends a connection's last bytes. If all of them go out, our side is ended in the same segment and
- * the descriptor closed (*fd is -1). The number of bytes, or -errno. */
-int gate__sock_send_last(int *fd, const void *buf, size_t len);
-
-/* Ends our side, then closes: input that nobody will read then costs the peer nothing that was
- * sent before. */
-void gate__sock_finish(int *fd);
+/* Sends a connection's last bytes. If all of them go out, our side is ended in the same segment:
+ * then a close, even over input that is unread, costs the peer nothing of them. The number of
+ * bytes, or -errno. */
+int gate__sock_send_last(int fd, const void *buf, size_t len);
 
 /* Has close reset the connection. Does nothing to a Unix socket. */
 void gate__sock_reset(int fd);

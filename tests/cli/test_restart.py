@@ -3,8 +3,21 @@
 import socket
 import threading
 import unittest
+from collections import Counter
 
 from harness import LIMIT, WELCOME, TestCase, read_all, wait_until
+
+
+def is_over(client):
+    """The server has ended the connection, which says nothing unasked."""
+    client.setblocking(False)
+    try:
+        client.recv(1, socket.MSG_PEEK)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        client.settimeout(LIMIT)
 
 
 class Restart(TestCase):
@@ -36,8 +49,52 @@ class Restart(TestCase):
         self.assertGreaterEqual(len(answers), 100)
         self.assertEqual(set(answers), {WELCOME})
 
-    def serve(self, sock):
-        return self.server(listen="fd:%d" % sock.fileno(), pass_fds=(sock.fileno(),))
+    def test_kept_connections_lose_no_request_when_another_server_takes_over(self):
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(64)
+        over, answered, lost = threading.Event(), Counter(), []
+
+        def talk(number):
+            client = None
+            while not over.is_set():
+                if client is None or is_over(client):
+                    if client:
+                        client.close()
+                    client = socket.create_connection(sock.getsockname(), timeout=LIMIT)
+                try:
+                    client.sendall(b"1\n")
+                    if client.recv(100) == WELCOME + b"\n":
+                        answered[number] += 1
+                        continue
+                    lost.append("no answer")
+                except OSError as error:
+                    lost.append(str(error))
+                client.close()
+                client = None
+            if client:
+                client.close()
+
+        talking = [threading.Thread(target=talk, args=(number,)) for number in range(8)]
+        for thread in talking:
+            thread.start()
+        try:
+            server = self.serve(sock, "--framing", "line")
+            for _ in range(12):
+                enough = answered.total() + 400
+                wait_until(lambda: answered.total() >= enough, "answers")
+                old, server = server, self.serve(sock, "--framing", "line")
+                self.assertEqual(old.stop(), 0)
+        finally:
+            over.set()
+            for thread in talking:
+                thread.join()
+        self.assertEqual(lost, [])
+        self.assertEqual(len(answered), 8)
+
+    def serve(self, sock, *more):
+        return self.server(*more, listen="fd:%d" % sock.fileno(), pass_fds=(sock.fileno(),))
 
     def test_connections_wait_where_nobody_serves_for_a_while(self):
         sock = socket.socket()

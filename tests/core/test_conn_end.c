@@ -51,7 +51,7 @@ static void test_a_half_closed_peer_still_gets_its_answers(void **state)
     rig_answer(&r, 0, "A", 0);
     rig_flush(&r);
     rig_assert_sent(&r, "AB");
-    assert_true(r.last);
+    assert_int_equal(r.last, GATE__LAST_CLOSE);
     rig_assert_closed(&r, GATE_CLOSE_PEER);
     rig_close(&r);
 }
@@ -242,7 +242,7 @@ static void test_time_does_nothing_to_a_closed_connection(void **state)
     (void)state;
     rig r;
     rig_open(&r, NULL);
-    gate__conn_stop(&r.conn, r.now + S, 1, r.now);
+    gate__conn_stop(&r.conn, r.now + S, r.now);
     gate__conn_abort(&r.conn, GATE_CLOSE_RESET);
     rig_pass(&r, 100 * S);
     rig_assert_closed(&r, GATE_CLOSE_RESET);
@@ -301,7 +301,7 @@ static void test_raw_closes_right_behind_its_answer(void **state)
     rig_input(&r, "1");
     assert_int_equal(gate__conn_wants(&r.conn), GATE__WANT_SEND);
     rig_send(&r, SIZE_MAX);
-    assert_true(r.last);
+    assert_int_equal(r.last, GATE__LAST_CLOSE);
     rig_assert_sent(&r, "1");
     rig_assert_closed(&r, GATE_CLOSE_ANSWERED);
     rig_close(&r);
@@ -317,7 +317,7 @@ static void test_raw_lingers_where_more_came_than_a_request_holds(void **state)
     rig_open(&r, gate_codec_raw());
     rig_input(&r, text);
     rig_send(&r, SIZE_MAX);
-    assert_false(r.last);
+    assert_int_equal(r.last, GATE__LAST_END);
     assert_int_equal(r.sent_len, 64);
     assert_int_equal(gate__conn_wants(&r.conn), GATE__WANT_FIN);
     rig_close(&r);
@@ -330,7 +330,7 @@ static void test_raw_lingers_where_the_kernel_may_hold_more(void **state)
     rig_open(&r, gate_codec_raw());
     gate__conn_input(&r.conn, (const uint8_t *)"1", 1, 1, r.now);
     rig_send(&r, SIZE_MAX);
-    assert_false(r.last);
+    assert_int_equal(r.last, GATE__LAST_END);
     assert_int_equal(gate__conn_wants(&r.conn), GATE__WANT_FIN);
     rig_close(&r);
 }
@@ -346,7 +346,7 @@ static void test_raw_lingers_behind_a_late_answer_whatever_came_since(void **sta
     rig_answer(&r, 0, "late", 0);
     rig_flush(&r);
     rig_assert_sent(&r, "late");
-    assert_false(r.last);
+    assert_int_equal(r.last, GATE__LAST_END);
     assert_int_equal(r.conn.phase, GATE__LINGERING);
     rig_close(&r);
 }

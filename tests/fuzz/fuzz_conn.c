@@ -73,7 +73,7 @@ static void finish_send(play *p, uint8_t share)
     free(send->copy);
     send->copy = NULL;
     gate__conn_sent(&p->w.conn, len, p->w.now);
-    CHECK(!send->last || len < send->len || p->w.conn.phase == GATE__CLOSED);
+    CHECK(send->last != GATE__LAST_CLOSE || len < send->len || p->w.conn.phase == GATE__CLOSED);
 }
 
 /* Begins to end our side, or is done with that; in between the connection may be given up. */
@@ -113,7 +113,15 @@ static void stop(play *p, uint8_t draw)
     if (p->is_stopped)
         return;
     p->is_stopped = 1;
-    gate__conn_stop(&p->w.conn, p->w.now + draw % 8 * WORLD_S, draw >= 128, p->w.now);
+    gate__conn_stop(&p->w.conn, p->w.now + draw % 8 * WORLD_S, p->w.now);
+}
+
+/* The last look for a request finds nothing. */
+static void find_nothing(play *p, int flushed)
+{
+    if (gate__conn_wants(&p->w.conn) & GATE__WANT_LOOK)
+        gate__conn_quiet(&p->w.conn, flushed, p->w.now);
+    CHECK(!(gate__conn_wants(&p->w.conn) & GATE__WANT_LOOK));
 }
 
 static void give_up(play *p)
@@ -135,6 +143,8 @@ static void step(play *p, fuzz_input *script)
     case 2:
         if (event >= 192)
             give_up(p);
+        else
+            find_nothing(p, event >= 96);
         break;
     case 3:
     case 4:
@@ -166,6 +176,7 @@ static void step(play *p, fuzz_input *script)
 static void wind_up(play *p)
 {
     for (int i = 0; i < ENDING_MAX && p->w.conn.phase != GATE__CLOSED; i++) {
+        find_nothing(p, 1);
         start_send(p);
         finish_send(p, 255);
         world_check(&p->w);

@@ -205,11 +205,16 @@ void submit_connect(struct loop *loop, struct end *end, const gate__sockaddr *ad
     check_started(&end->out, &end->sock.out);
 }
 
-void submit_recv(struct loop *loop, struct end *end)
+void submit_recv_flags(struct loop *loop, struct end *end, unsigned flags)
 {
     start(&end->in);
-    loop->io->ops->recv(loop->io, &end->sock, 0, done_in);
+    loop->io->ops->recv(loop->io, &end->sock, flags, done_in);
     check_started(&end->in, &end->sock.in);
+}
+
+void submit_recv(struct loop *loop, struct end *end)
+{
+    submit_recv_flags(loop, end, 0);
 }
 
 void submit_send(struct loop *loop, struct end *end, const void *buf, size_t len, unsigned flags)

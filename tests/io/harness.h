@@ -76,6 +76,7 @@ int loop_teardown(void **state);
 /* Submits, and checks that nothing completes inside. */
 void submit_connect(struct loop *loop, struct end *end, const gate__sockaddr *addr);
 void submit_recv(struct loop *loop, struct end *end);
+void submit_recv_flags(struct loop *loop, struct end *end, unsigned flags);
 void submit_send(struct loop *loop, struct end *end, const void *buf, size_t len, unsigned flags);
 void submit_shutdown(struct loop *loop, struct end *end);
 void submit_close(struct loop *loop, struct end *end);

@@ -50,6 +50,42 @@ static void test_recv_stays_in_flight_at_deadline(void **state)
     assert_int_equal(wait_in(loop, loop->ends[0]), 1);
 }
 
+static void test_recv_that_does_not_wait_ends_where_nothing_is_there(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    for (int i = 0; i < 3; i++) {
+        submit_recv_flags(loop, end, GATE_IO_NOWAIT);
+        assert_int_equal(wait_in(loop, end), -EAGAIN);
+        far_send(loop, loop->peer, "hello", 5);
+        submit_recv_flags(loop, end, GATE_IO_NOWAIT);
+        assert_int_equal(wait_in(loop, end), 5);
+    }
+}
+
+/* What came while a recv waited is there after its cancelling, though no turn has looked for it. */
+static void test_recv_that_does_not_wait_misses_nothing_after_a_cancelled_one(void **state)
+{
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+
+    join(loop, "127.0.0.1");
+    submit_recv(loop, end);
+    run_for(loop, 1);
+    far_send(loop, loop->peer, "hello", 5);
+    loop->io->ops->cancel(loop->io, &end->sock, &end->sock.in);
+    if (wait_in(loop, end) == -ECANCELED) {
+        submit_recv_flags(loop, end, GATE_IO_NOWAIT);
+        assert_int_equal(wait_in(loop, end), 5);
+    }
+    assert_memory_equal(end->got, "hello", 5);
+    far_end(loop, loop->peer);
+    submit_recv_flags(loop, end, GATE_IO_NOWAIT);
+    assert_int_equal(wait_in(loop, end), 0);
+}
+
 static void test_recv_after_recv_gets_what_came_later(void **state)
 {
     struct loop *loop = *state;
@@ -472,6 +508,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         OVER_ALL(test_recv_lends_what_came),
         OVER_ALL(test_recv_stays_in_flight_at_deadline),
+        OVER_ALL(test_recv_that_does_not_wait_ends_where_nothing_is_there),
+        OVER_ALL(test_recv_that_does_not_wait_misses_nothing_after_a_cancelled_one),
         OVER_ALL(test_recv_after_recv_gets_what_came_later),
         OVER_ALL(test_recv_gives_all_bytes_then_end_of_input),
         OVER_ALL(test_recv_after_reset_fails),

@@ -278,6 +278,56 @@ static void test_stop_serves_what_the_kernel_has_queued(void **state)
     net_free(s);
 }
 
+/* ---- Requests that have arrived on connections which are kept open ---- */
+
+typedef struct gatekeeper {
+    atomic_int waiting;
+    atomic_int go_on;
+} gatekeeper;
+
+/* Holds the worker up at "wait", so that what comes meanwhile lies in the sockets. */
+static void wait_or_echo(gate_request *req, const void *body, size_t len, void *user)
+{
+    gatekeeper *at = user;
+    if (len == 4 && !memcmp(body, "wait", 4)) {
+        at->waiting = 1;
+        for (int i = 0; !at->go_on && net_nap(i); i++)
+            ;
+    }
+    gate_reply(req, body, len);
+}
+
+static void test_stop_answers_what_has_arrived(void **state)
+{
+    gatekeeper at = {0};
+    int fds[CLIENTS];
+    gate_options options = net_options(wait_or_echo, gate_codec_line());
+    options.io = net_io(state);
+    options.user = &at;
+    net_server *s = net_start(&options);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = net_connect(s->port);
+        net_put(fds[i], "x\n");
+        net_expect(fds[i], "x\n");
+    }
+    net_put(fds[0], "wait\n");
+    NET_UNTIL(at.waiting);
+    for (int i = 1; i < CLIENTS; i++)
+        net_put(fds[i], "arrived\nas well\n");
+    gate_server_stop(s->server);
+    at.go_on = 1;
+    net_expect(fds[0], "wait\n");
+    for (int i = 1; i < CLIENTS; i++)
+        net_expect(fds[i], "arrived\nas well\n");
+    for (int i = 0; i < CLIENTS; i++) {
+        net_expect_end(fds[i]);
+        net_close(fds[i]);
+    }
+    net_join(s);
+    assert_int_equal(net_stats(s).closed[GATE_CLOSE_STOPPED], CLIENTS);
+    net_free(s);
+}
+
 /* ---- How long stopping takes ---- */
 
 static void stop_idle_connections(uint32_t workers)
@@ -434,6 +484,7 @@ int main(void)
         NET_TEST(test_stop_from_a_signal_handler_loses_nothing),
         NET_TEST(test_stop_serves_every_accepted_connection),
         NET_TEST(test_stop_serves_what_the_kernel_has_queued),
+        NET_TEST_EACH_IO(test_stop_answers_what_has_arrived),
         NET_TEST(test_stop_ends_idle_connections_at_once),
         NET_TEST(test_stop_wakes_every_worker),
         NET_TEST(test_stop_gives_a_begun_request_until_the_drain_deadline),

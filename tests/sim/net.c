@@ -218,6 +218,7 @@ int sim__conn_recv(sim__conn *conn, int side, void *bytes, size_t len)
     flow->head += len;
     flow->len -= len;
     flow->seen -= len;
+    flow->taken += len;
     conn->world->progress++;
     tell(conn, !side);
     return (int)len;

@@ -247,6 +247,14 @@ uint64_t sim_peer_accepted_ns(const sim_peer *peer)
     return peer->conn != NULL && peer->conn->end[!peer->side].open ? peer->conn->accepted_ns : 0;
 }
 
+uint64_t sim_peer_arrived(const sim_peer *peer, int *ended)
+{
+    const sim__flow *flow = peer->conn != NULL ? &peer->conn->flow[peer->side] : NULL;
+
+    *ended = flow != NULL && flow->end_seen;
+    return flow != NULL ? flow->taken + flow->seen : 0;
+}
+
 void sim_peers_listen(sim_world *world, gate__sockaddr *addr, int backlog,
                       void (*accepted)(sim_peer *peer, void *arg), void *arg)
 {

@@ -44,7 +44,7 @@ typedef struct sim_knobs {
     uint32_t full_pct;         /* GATE_IO_FULL although nothing is left */
     uint32_t send_partial_pct; /* send takes a part of what it could */
     uint32_t send_max;         /* bytes of one send */
-    uint32_t last_kept_pct;    /* GATE_IO_LAST does not close */
+    uint32_t last_kept_pct;    /* GATE_IO_LAST does not close, nor GATE_IO_END end */
     uint64_t latency_min_ns;   /* of one direction */
     uint64_t latency_max_ns;
     uint32_t clog_pct;        /* bytes that take longer: up to clog_max_ns more */
@@ -279,6 +279,10 @@ void sim_peer_reset(sim_peer *peer);
 
 /* When the other side took the connection from its queue; 0: not yet, or not any more. */
 uint64_t sim_peer_accepted_ns(const sim_peer *peer);
+
+/* How many of its bytes have arrived at the other side's socket, read or not; *ended: so has its
+ * end. */
+uint64_t sim_peer_arrived(const sim_peer *peer, int *ended);
 
 /* Has the peer look again after its behaviour was changed. */
 void sim_peer_kick(sim_peer *peer);

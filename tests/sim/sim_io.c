@@ -277,7 +277,7 @@ static void do_send(gate_io *io, gate_sock *sock, const void *buf, size_t len, u
         sock->out.flags = (uint16_t)flags;
         sim__fd_slot(self(io)->world, sock->fd)->conn->moved_ns = self(io)->world->now_ns;
     }
-    if (flags & GATE_IO_LAST) {
+    if (flags & (GATE_IO_LAST | GATE_IO_END)) {
         sim__maybe_at_once(self(io), rec);
     }
 }

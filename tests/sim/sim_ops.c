@@ -124,6 +124,10 @@ static void finish_recv(sim__io *io, sim__rec *rec)
     sim__conn *conn = slot->conn;
     int result = sim__fault(world, SIM_RECV_FAULT, &world->knobs.recv);
 
+    if (!sim__conn_readable(conn, slot->side)) {
+        complete(io, rec, rec->cancelled ? -ECANCELED : -EAGAIN, 0);
+        return;
+    }
     if (result != 0) {
         sim__conn_break(conn, slot->side);
     } else if (conn->flow[!slot->side].seen > 0) {
@@ -173,13 +177,18 @@ static void finish_send(sim__io *io, sim__rec *rec)
     }
     result = sim__conn_send(conn, slot->side, rec->op->buf,
                             send_size(world, rec->op->len, sim__conn_room(conn, slot->side)));
-    if ((rec->op->flags & GATE_IO_LAST) && result >= 0 && (size_t)result == rec->op->len &&
-        !sim__chance(world, SIM_LAST_KEPT, world->knobs.last_kept_pct)) {
-        sim__conn_end(conn, slot->side); /* before the reset that the close may be */
-        complete_closed(io, rec, result, GATE_IO_CLOSED);
+    if (!(rec->op->flags & (GATE_IO_LAST | GATE_IO_END)) || result < 0 ||
+        (size_t)result < rec->op->len ||
+        sim__chance(world, SIM_LAST_KEPT, world->knobs.last_kept_pct)) {
+        complete(io, rec, result, 0);
         return;
     }
-    complete(io, rec, result, 0);
+    sim__conn_end(conn, slot->side); /* before the reset that a close may be */
+    if (rec->op->flags & GATE_IO_LAST) {
+        complete_closed(io, rec, result, GATE_IO_CLOSED);
+    } else {
+        complete(io, rec, result, GATE_IO_ENDED);
+    }
 }
 
 static void finish_shutdown(sim__io *io, sim__rec *rec)

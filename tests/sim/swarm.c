@@ -172,6 +172,7 @@ static void judge_liveness(sim_world *world, void *arg)
 static void stop(sim_world *world, void *arg)
 {
     (void)world;
+    swarm__note_stop(arg);
     scene_stop(&((swarm *)arg)->scene);
 }
 

@@ -151,6 +151,7 @@ static void take_liberties(swarm *all, gate_request *req)
     }
     if (swarm__chance(all, (uint32_t)all->stop_pct)) {
         all->seen[SWARM_HANDLER_STOPS]++;
+        swarm__note_stop(all);
         scene_stop(&all->scene);
     }
     if (gate_request_server(req) != all->scene.server) {

@@ -41,7 +41,7 @@ static int owed(const exchange *one)
 static int is_short(const exchange *one)
 {
     return one->streamed < owed(one) || one->peer->got_len != one->stream_len ||
-           (!one->swarm->early && !one->ended && one->delivered < one->wanted);
+           (!one->ended && one->delivered < (one->swarm->early ? one->arrived : one->wanted));
 }
 
 /* How many may be: what else the counters of the server have a reason for. */

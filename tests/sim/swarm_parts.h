@@ -30,11 +30,13 @@ typedef struct exchange {
     int pieces;    /* sends not all at once */
     int wanted;    /* requests it sends */
     int whole;     /* ... of which it sends the end */
+    int arrived;   /* ... that were at the server's socket, all of them, when it was stopped */
     int delivered; /* requests that reached the handler */
     int streamed;  /* requests whose answers are in stream */
     int ended;     /* ... the last one of which ends the connection */
     int lied;      /* garbage has reached the handler */
     size_t body_len[REQUESTS_MAX];
+    size_t end[REQUESTS_MAX];     /* where it ends in what the peer sends */
     size_t got_len[REQUESTS_MAX]; /* as delivered: raw may give a part */
     uint8_t fate[REQUESTS_MAX];
     ticket tickets[REQUESTS_MAX];
@@ -85,6 +87,8 @@ gate_handler swarm__handle;
 
 /* swarm_peers.c */
 void swarm__draw_link(exchange *one);
+/* The server is about to be stopped: notes what has arrived. */
+void swarm__note_stop(swarm *all);
 /* From now on it does what it has to do at once, or goes. */
 void swarm__heal_link(exchange *one);
 /* One that connects when all is well. */

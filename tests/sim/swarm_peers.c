@@ -66,6 +66,7 @@ static void send_requests(swarm *all, exchange *one)
     for (int i = 0; i < one->whole; i++) {
         swarm__make_body(one, i, body);
         swarm__put_frame(one, body, one->body_len[i]);
+        one->end[i] = one->stream_len;
     }
     if (one->behaviour == LIES) {
         put_lie(all, one);
@@ -173,6 +174,26 @@ void swarm__draw_link(exchange *one)
     }
     if (one->behaviour != HONEST) {
         sim_in(all->scene.world, swarm__below(all, 30 * (uint64_t)SIM_SECOND), leave_late, one);
+    }
+}
+
+void swarm__note_stop(swarm *all)
+{
+    int until_eof = (all->codec.flags & GATE_CODEC_UNTIL_EOF) != 0;
+
+    for (int i = 0; i < all->count && all->scene.stopped_ns == UINT64_MAX; i++) {
+        exchange *one = &all->links[i];
+        uint64_t bytes;
+        int ended;
+
+        if (one->peer == NULL) {
+            continue;
+        }
+        bytes = sim_peer_arrived(one->peer, &ended);
+        while (one->arrived < one->whole && one->end[one->arrived] <= bytes &&
+               (ended || !until_eof)) {
+            one->arrived++;
+        }
     }
 }
 

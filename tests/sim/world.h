@@ -20,6 +20,7 @@ typedef struct sim__flow {
     size_t head;
     size_t len;
     size_t seen;
+    uint64_t taken;   /* read by the receiver so far */
     uint64_t last_ns; /* when the newest arrives: nothing overtakes */
     int ended;        /* the sender has ended it */
     int end_seen;     /* ... and the receiver knows */
