@@ -76,7 +76,7 @@ static const args_option options[] = {
     {.name = "write-timeout", TIMEOUT, PLACE(write_timeout_ms),
      .help = "until the answer is taken (default as --timeout)"},
     {.name = "drain-timeout", TIMEOUT, PLACE(drain_timeout_ms),
-     .help = "from a signal to the end (default as --timeout)"},
+     .help = "from a signal to the end (default 5s)"},
     {.group = "Limits", .name = "workers", .value = "N", .kind = ARGS_NUMBER, PLACE(workers),
      .min = 1, .max = 1024, .help = "threads that serve (default 1)"},
     {.name = "max-connections", .value = "N", .kind = ARGS_NUMBER, PLACE(connections_max), .min = 1,

@@ -5,7 +5,8 @@
 #include "core/sized.h"
 #include "server.h"
 
-enum { TIMEOUT_MS = 5000, CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
+enum { TIMEOUT_MS = 5000, DRAIN_TIMEOUT_MS = 5000 };
+enum { CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 
 static void set_default(uint32_t *value, uint32_t otherwise)
@@ -45,7 +46,7 @@ int gate__options_fill(gate_options *filled, const gate_options *options)
     set_default(&filled->idle_timeout_ms, filled->timeout_ms);
     set_default(&filled->write_timeout_ms, filled->timeout_ms);
     set_default(&filled->handler_timeout_ms, filled->timeout_ms);
-    set_default(&filled->drain_timeout_ms, filled->timeout_ms);
+    set_default(&filled->drain_timeout_ms, DRAIN_TIMEOUT_MS);
     set_default(&filled->connections_max, CONNECTIONS_MAX);
     set_default(&filled->inflight_max, INFLIGHT_MAX);
     set_default(&filled->log_level, GATE_LOG_NOTICE);

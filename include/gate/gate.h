@@ -305,7 +305,7 @@ typedef struct gate_options {
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
     uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
     uint32_t handler_timeout_ms; /* of a deferred request, until its answer; default timeout_ms */
-    uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default timeout_ms */
+    uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default 5000 */
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
     uint32_t peer_connections_max; /* of one address, an IPv6 one counted by /64; over it new ones
                                       are closed at once; default as connections_max */

@@ -55,7 +55,7 @@ static uint64_t drain_of(const gate_options *options)
     uint32_t ms = options->drain_timeout_ms;
 
     if (ms == 0) {
-        ms = options->timeout_ms != 0 ? options->timeout_ms : 5000;
+        ms = 5000; /* whatever the other times are */
     }
     return ms == GATE_NEVER ? UINT64_MAX / 2 : ms * (uint64_t)SIM_MS;
 }

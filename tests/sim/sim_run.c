@@ -44,8 +44,7 @@ int sim__ready(const sim__io *io, const sim__rec *rec)
     case GATE_OP_CONNECT:
         return rec->result != 0 || slot->conn->connected != 0;
     case GATE_OP_RECV:
-        return sim__conn_readable(slot->conn, slot->side) ||
-               (rec->op->flags & GATE_IO_NOWAIT) != 0;
+        return sim__conn_readable(slot->conn, slot->side) || (rec->op->flags & GATE_IO_NOWAIT) != 0;
     case GATE_OP_SEND:
         return sim__conn_writable(slot->conn, slot->side);
     default:

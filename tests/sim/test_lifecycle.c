@@ -284,6 +284,27 @@ static void test_drain_deadline_cuts_the_rest(void **state)
     scene_close(&all.scene);
 }
 
+static void test_drain_has_a_default_of_its_own(void **state)
+{
+    static const uint32_t timeouts[] = {1000, 60000, GATE_NEVER};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
+        desk all = {.options = {.timeout_ms = timeouts[i]}};
+        sim_peer *peer;
+
+        desk_open(&all, NULL, gate_codec_line());
+        peer = scene_peer(&all.scene, NULL);
+        sim_peer_send(peer, "d\n", 2); /* never answered */
+        all.scene.drain_ns = 5 * second;
+        scene_stop_in(&all.scene, second / 2);
+        scene_serve(&all.scene);
+        assert_int_equal(all.scene.end_ns - all.scene.start_ns,
+                         timeouts[i] == 1000 ? second : 5 * second + second / 2);
+        scene_close(&all.scene);
+    }
+}
+
 /* The kernel takes a while to end the listener, in which the server waits and does not spin. */
 static void test_the_end_of_a_drain_is_waited_for(void **state)
 {
@@ -384,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_over_peer_connections_max_the_next_is_closed),
         cmocka_unit_test(test_stop_drains),
         cmocka_unit_test(test_drain_deadline_cuts_the_rest),
+        cmocka_unit_test(test_drain_has_a_default_of_its_own),
         cmocka_unit_test(test_the_end_of_a_drain_is_waited_for),
         cmocka_unit_test(test_stop_before_serve_serves_the_queue),
         cmocka_unit_test(test_stop_in_the_turn_of_a_close_waits_for_its_completion),
