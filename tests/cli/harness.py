@@ -234,7 +234,8 @@ class TestCase(unittest.TestCase):
         return sock
 
     def ask(self, where, data, end=False):
-        return talk(self.connect(where), data, end)
+        with self.connect(where) as sock:
+            return talk(sock, data, end)
 
     def folder(self):
         path = tempfile.mkdtemp(prefix="gate-")

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """gate-server --user and --sandbox: what the running server is, and that it serves as ever."""
 import errno
+import glob
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +46,18 @@ def numbers(text):
     return [int(word) for word in text.split()]
 
 
+def public_server(test):
+    """A copy of gate-server that every user may start, wherever the original lies."""
+    folder = test.folder()
+    os.chmod(folder, 0o755)
+    program = os.path.join(folder, "cli/gate-server")
+    os.mkdir(os.path.dirname(program), 0o755)
+    shutil.copy(SERVER, program)
+    for library in glob.glob(os.path.join(os.path.dirname(SERVER), "../libgate.so.*")):
+        shutil.copy(library, folder)
+    return program
+
+
 class UserTest(TestCase):
     def test_unknown_user_or_group_is_a_wrong_command_line(self):
         for text in ("no-such-user", "nobody:no-such-group", "", ":", "nobody:", "-1", "4294967295",
@@ -64,7 +78,7 @@ class UserTest(TestCase):
         self.assertIn(b"hint: write --user 4294967000:GROUP", done.stderr)
 
     def test_only_root_becomes_somebody_else(self):
-        argv = [SERVER, "-l", "127.0.0.1:0", "--user", "nobody"]
+        argv = [public_server(self), "-l", "127.0.0.1:0", "--user", "nobody"]
         if IS_ROOT:
             argv = ["setpriv", "--reuid", str(NOBODY.pw_uid), "--regid", str(NOBODY.pw_gid),
                     "--clear-groups"] + argv
@@ -106,8 +120,8 @@ class RootTest(TestCase):
     def test_capabilities_that_would_be_a_way_back_are_refused(self):
         done = self.run_program(
             "setpriv", "--reuid", str(NOBODY.pw_uid), "--clear-groups", "--inh-caps",
-            "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid", SERVER, "-l", "127.0.0.1:0",
-            "--user", "daemon")
+            "+setuid,+setgid", "--ambient-caps", "+setuid,+setgid", public_server(self), "-l",
+            "127.0.0.1:0", "--user", "daemon")
         self.assertEqual(done.returncode, 8, done.stderr)
         self.assertIn(b"way back", done.stderr)
 

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Plants known mistakes into a copy of this tree, one at a time, and shows which test catches each.
+"""Plants known mistakes into copies of this tree, one at a time, and shows which test catches each.
 
-A patch beside this file begins with the mistake in plain words, then "tests: " and the tests that
-should catch it; the first one that does ends the search. All is built with the address and
-undefined-behaviour sanitizers. Exit code 1: a mistake was missed, or a patch or a test is not fit.
+A patch in this directory begins with the mistake in plain words, then "tests: " and the tests that
+should catch it; the first one that does ends the search. Everything is built with the address and
+undefined-behaviour sanitizers, in one copy of the tree more than there are cores: some compile
+while the tests of others wait. Exit code 1: a mistake was missed, or a patch or a test is not fit.
 """
 import argparse
 import os
+import queue
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+import tree as files
+
 TEST_SECONDS = 100
 BUILD_SECONDS = 900
 CONFIGURE = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_C_FLAGS_DEBUG=-O1 -g1",
@@ -49,19 +54,9 @@ def call(arguments, folder, seconds=BUILD_SECONDS):
         raise Unfit(f"{' '.join(map(str, arguments[:2]))}: {run.stdout[-2000:]}")
 
 
-def copy_tree(tree):
-    """The tracked files as they are now, changes included."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, text=True,
-                            stdout=subprocess.PIPE).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tree / name)
-
-
-def build(tree, tests):
-    call(["cmake", "--build", "../build", "--target", *[test.replace("/", "_") for test in tests]],
-         tree)
+def build(tree, tests, jobs=1):
+    call(["cmake", "--build", "../build", "-j", str(jobs), "--target",
+          *[test.replace("/", "_") for test in tests]], tree)
 
 
 def say_how(output):
@@ -107,8 +102,8 @@ def plant(tree, mutant):
     """What catches a mutant, or None."""
     call(["git", "apply", mutant.path], tree)
     try:
-        build(tree, mutant.tests)
         for test in mutant.tests:
+            build(tree, [test])
             how = judge(tree, test)
             if how is not None:
                 return f"{test}: {how}"
@@ -118,14 +113,19 @@ def plant(tree, mutant):
 
 
 def prepare(tree, tests):
-    """A build in which every test passes, without which failing would say nothing."""
-    copy_tree(tree)
+    """A copy of the tree and a build of it."""
+    tree.mkdir(parents=True)
+    files.copy(tree)
     call(["cmake", "-S", ".", "-B", "../build", *CONFIGURE], tree)
     build(tree, tests)
-    for test in tests:
-        how = judge(tree, test)
-        if how is not None:
-            raise Unfit(f"{test} fails without any mistake: {how}")
+    return tree
+
+
+def check(tree, test):
+    """Without any mistake a test passes: otherwise its failing would say nothing."""
+    how = judge(tree, test)
+    if how is not None:
+        raise Unfit(f"{test} fails without any mistake: {how}")
 
 
 def chosen(names):
@@ -138,19 +138,43 @@ def chosen(names):
             if not names or any(name in path.stem for name in names)]
 
 
-def run_all(mutants, tree):
-    """How many of them are missed or unfit."""
-    bad = 0
-    for mutant in mutants:
-        begun = time.monotonic()
-        try:
-            found = plant(tree, mutant)
-            verdict = f"CAUGHT {found}" if found else f"MISSED by {' '.join(mutant.tests)}"
-        except (Unfit, subprocess.TimeoutExpired) as error:
-            found, verdict = None, f"UNFIT  {error}"
-        bad += found is None
+class Trees:
+    """Copies, each of which one thread at a time uses."""
+
+    def __init__(self, folder, count):
+        self.folder, self.count, self.free = folder, count, queue.SimpleQueue()
+        self.pool = ThreadPoolExecutor(count)
+
+    def prepare(self, tests):
+        trees = [self.folder / str(number) / "tree" for number in range(self.count)]
+        for tree in self.pool.map(lambda tree: prepare(tree, tests), trees):
+            self.free.put(tree)
+
+    def each(self, call_one, items):
+        """call_one(tree, item) for all items; the results as they come."""
+        def borrow(item):
+            tree = self.free.get()
+            try:
+                return call_one(tree, item)
+            finally:
+                self.free.put(tree)
+        return self.pool.map(borrow, items)
+
+
+printing = threading.Lock()
+
+
+def try_one(tree, mutant):
+    """Says how a mutant was caught. False: it was missed, or is not fit."""
+    begun = time.monotonic()
+    try:
+        found = plant(tree, mutant)
+        verdict = f"CAUGHT {found}" if found else f"MISSED by {' '.join(mutant.tests)}"
+    except (Unfit, subprocess.TimeoutExpired) as error:
+        found, verdict = None, f"UNFIT  {error}"
+    with printing:
         print(f"{mutant.path.stem:34} {verdict} ({time.monotonic() - begun:.0f} s)", flush=True)
-    return bad
+    return found is not None
 
 
 def main():
@@ -158,17 +182,23 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="part of a patch's name")
     names = parser.parse_args().names
+    begun = time.monotonic()
     try:
         mutants = chosen(names)
+        tests = sorted({test for mutant in mutants for test in mutant.tests})
+        cores = len(os.sched_getaffinity(0))
         with tempfile.TemporaryDirectory(prefix="gate-mutants-") as folder:
-            tree = Path(folder) / "tree"
-            tree.mkdir()
-            prepare(tree, sorted({test for mutant in mutants for test in mutant.tests}))
-            bad = run_all(mutants, tree)
+            trees = Trees(Path(folder), min(cores + 1, len(mutants)))
+            trees.prepare(tests)
+            list(trees.each(check, tests))
+            prepared = time.monotonic() - begun
+            caught = sum(trees.each(try_one, mutants))
     except Unfit as error:
         sys.exit(f"mutants: {error}")
-    print(f"{len(mutants)} planted, {len(mutants) - bad} caught")
-    if bad:
+    took = time.monotonic() - begun
+    print(f"{len(mutants)} planted, {caught} caught; {took:.0f} s on {cores} cores, of which "
+          f"{prepared:.0f} s to build and run the tests without a mistake")
+    if caught < len(mutants):
         sys.exit(1)
 
 

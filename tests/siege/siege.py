@@ -20,6 +20,7 @@ def parse():
     parser.add_argument("--quick", action="store_true",
                         help="a short run; how much slower honest clients get is not judged")
     parser.add_argument("--build", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--late-handlers", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     for name in options.cases:
         if name not in CASES:
@@ -60,7 +61,7 @@ def play(name, options, backends):
     """"held", "not held" or "left out"."""
     from stage import LeftOut, Stage
     case = getattr(__import__(CASES[name]), name)
-    stage = Stage(options.build, options.quick, backends)
+    stage = Stage(options.build, options.quick, backends, options.late_handlers)
     print("%s: %s\n" % (name, case.__doc__), flush=True)
     begun = time.monotonic()
     try:

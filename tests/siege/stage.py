@@ -27,9 +27,10 @@ class LeftOut(Exception):
 class Stage:
     """One case: where it is played, and what did not hold."""
 
-    def __init__(self, build, quick, backends):
+    def __init__(self, build, quick, backends, late_handlers=False):
         self.build = build
         self.quick = quick
+        self.late_handlers = late_handlers  # of signals, see signals.py
         self.backends = backends
         self.problems = []
 
