@@ -10,7 +10,13 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { SCRATCH = 64 * 1024, ANSWER_MAX = 1 << 30, SEND_MAX = 1 << 20 };
+enum {
+    SCRATCH = 64 * 1024,
+    READS_MAX = 16,       /* for one event */
+    ANSWER_MAX = 1 << 26, /* bytes of one answer in a frame */
+    HELD_MAX = 1 << 30,   /* of all that are not complete */
+    SEND_MAX = 1 << 20
+};
 
 /* ---- What is sent --------------------------------------------------------------------------- */
 
@@ -82,13 +88,13 @@ static int watch(bench_wire *wire, bench_conn *conn, uint32_t events)
  * is sent at once, and only what cannot be sent yet is waited for. */
 static int start_connect(bench_wire *wire, bench_conn *conn)
 {
-    const struct sockaddr *addr = (const struct sockaddr *)&wire->plan->addr;
+    const struct sockaddr *addr = (const struct sockaddr *)&wire->plan->addr.addr;
     int one = 1;
 
     if (addr->sa_family != AF_UNIX && bind_source(wire, conn->fd))
         return -errno;
-    if (connect(conn->fd, addr, wire->plan->addr_len) && errno != EINPROGRESS)
-        return -errno;
+    if (connect(conn->fd, addr, wire->plan->addr.len) && errno != EINPROGRESS)
+        return errno == EAGAIN && addr->sa_family != AF_UNIX ? -EADDRNOTAVAIL : -errno;
     if (!wire->plan->one_shot && addr->sa_family != AF_UNIX)
         setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return 0;
@@ -96,7 +102,7 @@ static int start_connect(bench_wire *wire, bench_conn *conn)
 
 int bench_conn_open(bench_wire *wire, bench_conn *conn)
 {
-    int family = wire->plan->addr.ss_family;
+    int family = wire->plan->addr.addr.ss_family;
     int rc;
 
     conn->connected = conn->watched = conn->differs = 0;
@@ -108,13 +114,21 @@ int bench_conn_open(bench_wire *wire, bench_conn *conn)
     rc = start_connect(wire, conn);
     if (rc == 0 && (conn->is_idle || !wire->plan->one_shot))
         rc = watch(wire, conn, EPOLLIN | EPOLLOUT);
-    if (rc < 0)
-        bench_conn_close(conn);
+    if (rc < 0) { /* what is to be sent stays: there may be another attempt */
+        close(conn->fd);
+        conn->fd = -1;
+    }
     return rc;
 }
 
-void bench_conn_close(bench_conn *conn)
+void bench_conn_close(bench_wire *wire, bench_conn *conn)
 {
+    if (wire->first_conn == conn) { /* whose answer does not count, or has been counted */
+        wire->first_conn = NULL;
+        if (!wire->first.known)
+            wire->first.len = 0;
+    }
+    wire->held -= conn->in_room;
     if (conn->fd >= 0)
         close(conn->fd);
     conn->fd = -1;
@@ -132,7 +146,7 @@ void bench_conn_ask(bench_wire *wire, bench_conn *conn, uint64_t begun_ns)
 
     conn->begun[place < pipeline ? place : place - pipeline] = begun_ns;
     if (conn->inflight++ == 0)
-        conn->progress_ns = wire->now_ns;
+        conn->head_ns = wire->now_ns;
     conn->unsent += wire->frame_len;
 }
 
@@ -159,13 +173,23 @@ int bench_conn_flush(bench_wire *wire, bench_conn *conn)
 
 /* ---- Answers -------------------------------------------------------------------------------- */
 
+static void keep_first(bench_wire *wire, const uint8_t *bytes, size_t len)
+{
+    bench_first *first = &wire->first;
+    size_t room = first->len < BENCH_FIRST_MAX ? (size_t)(BENCH_FIRST_MAX - first->len) : 0;
+
+    if (room > 0 && len > 0)
+        memcpy(first->bytes + first->len, bytes, len < room ? len : room);
+    first->len += len;
+}
+
 static int is_expected(const bench_wire *wire, const uint8_t *body, size_t len)
 {
     return wire->plan->expect == NULL ||
            (len == wire->expect_len && memcmp(body, wire->plan->expect, len) == 0);
 }
 
-/* Takes the whole frames; gives back how many bytes they were, or what the codec says. */
+/* Takes the complete frames; gives back how many bytes they were, or what the codec says. */
 static ssize_t take_frames(bench_wire *wire, bench_conn *conn, const uint8_t *bytes, size_t len)
 {
     const gate_codec *codec = wire->plan->codec;
@@ -180,6 +204,10 @@ static ssize_t take_frames(bench_wire *wire, bench_conn *conn, const uint8_t *by
             return GATE_EFRAME;
         if (rc == 0)
             break;
+        if (!wire->first.known) {
+            keep_first(wire, bytes + used + frame.body, frame.body_len);
+            wire->first.known = 1;
+        }
         bench_load_answered(wire->load, conn,
                             is_expected(wire, bytes + used + frame.body, frame.body_len));
         used += frame.total;
@@ -188,14 +216,17 @@ static ssize_t take_frames(bench_wire *wire, bench_conn *conn, const uint8_t *by
 }
 
 /* Keeps the start of an answer until the rest comes. */
-static int keep(bench_conn *conn, const uint8_t *bytes, size_t len)
+static int keep(bench_wire *wire, bench_conn *conn, const uint8_t *bytes, size_t len)
 {
     if (conn->in_len + len > conn->in_room) {
         size_t room = 2 * (conn->in_len + len);
-        uint8_t *larger = realloc(conn->in, room);
+        uint8_t *larger = NULL;
 
+        if (wire->held + room - conn->in_room <= HELD_MAX)
+            larger = realloc(conn->in, room);
         if (larger == NULL)
-            return -ENOMEM;
+            return GATE_EFRAME;
+        wire->held += room - conn->in_room;
         conn->in = larger;
         conn->in_room = room;
     }
@@ -209,8 +240,8 @@ static int take_framed(bench_wire *wire, bench_conn *conn, const uint8_t *bytes,
     ssize_t used;
 
     if (conn->in_len > 0) {
-        if (keep(conn, bytes, len) < 0)
-            return -ENOMEM;
+        if (keep(wire, conn, bytes, len) < 0)
+            return GATE_EFRAME;
         used = take_frames(wire, conn, conn->in, conn->in_len);
         if (used > 0 && conn->fd >= 0) {
             conn->in_len -= (size_t)used;
@@ -221,12 +252,13 @@ static int take_framed(bench_wire *wire, bench_conn *conn, const uint8_t *bytes,
     used = take_frames(wire, conn, bytes, len);
     if (used < 0)
         return (int)used;
-    return conn->fd >= 0 && (size_t)used < len ? keep(conn, bytes + used, len - (size_t)used) : 0;
+    if (conn->fd < 0 || (size_t)used == len)
+        return 0;
+    return keep(wire, conn, bytes + used, len - (size_t)used);
 }
 
-/* The answer is compared as it comes; nothing is kept. */
-static void take_until_eof(const bench_wire *wire, bench_conn *conn, const uint8_t *bytes,
-                           size_t len)
+/* The answer is compared as it comes; nothing is kept but the start of the first one. */
+static void take_until_eof(bench_wire *wire, bench_conn *conn, const uint8_t *bytes, size_t len)
 {
     const char *expect = wire->plan->expect;
 
@@ -234,14 +266,20 @@ static void take_until_eof(const bench_wire *wire, bench_conn *conn, const uint8
         (conn->got + len > wire->expect_len || memcmp(expect + conn->got, bytes, len) != 0))
         conn->differs = 1;
     conn->got += len;
+    if (!wire->first.known && wire->first_conn == NULL && conn->got == len)
+        wire->first_conn = conn;
+    if (!wire->first.known && wire->first_conn == conn)
+        keep_first(wire, bytes, len);
 }
 
 static void end_of_input(bench_wire *wire, bench_conn *conn)
 {
-    if (wire->until_eof && conn->got > 0 && conn->inflight > 0)
+    if (wire->until_eof && conn->got > 0 && conn->inflight > 0) {
+        wire->first.known |= wire->first_conn == conn;
         bench_load_answered(wire->load, conn,
                             !conn->differs &&
                                 (wire->plan->expect == NULL || conn->got == wire->expect_len));
+    }
     if (conn->fd >= 0)
         bench_load_over(wire->load, conn, BENCH_CLOSED, 0);
 }
@@ -273,7 +311,6 @@ static int read_some(bench_wire *wire, bench_conn *conn, uint32_t events)
         return 0;
     }
     wire->result->bytes_in += (uint64_t)got;
-    conn->progress_ns = wire->now_ns;
     if (wire->until_eof)
         take_until_eof(wire, conn, wire->scratch, (size_t)got);
     else
@@ -292,13 +329,25 @@ static int read_some(bench_wire *wire, bench_conn *conn, uint32_t events)
     return (events & EPOLLERR) != 0;
 }
 
+/* The event comes again, although nothing may have changed. */
+static void ask_again(bench_wire *wire, bench_conn *conn)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                                .data.ptr = conn};
+
+    epoll_ctl(wire->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+}
+
 void bench_conn_event(bench_wire *wire, bench_conn *conn, uint32_t events)
 {
-    int rc = 0;
+    int reads = 0, rc = 0;
 
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         while (conn->fd >= 0 && read_some(wire, conn, events))
-            ;
+            if (++reads == READS_MAX) {
+                ask_again(wire, conn);
+                break;
+            }
     if (conn->fd >= 0 && events & EPOLLOUT && !(events & (EPOLLHUP | EPOLLERR))) {
         conn->connected = 1;
         if (conn->unsent > 0)

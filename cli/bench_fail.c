@@ -2,6 +2,7 @@
 #include "bench_fail.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,8 @@ double bench_rate(const bench_result *result)
                                   : 0;
 }
 
+enum { READ_WRONG = 0, READ_WELL = 1, READ_BARE = 2 };
+
 /* A number without a sign, an exponent or a name such as inf; *text moves behind it. */
 static int read_number(const char **text, double *value)
 {
@@ -39,15 +42,18 @@ static int read_number(const char **text, double *value)
     return *end == '\0';
 }
 
+/* READ_BARE: a number without a unit, which could be meant as seconds or as milliseconds. */
 static int read_time(const char *text, double *ns)
 {
     static const struct {
         const char *name;
         double ns;
-    } units[] = {{"", 1e9}, {"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}, {"m", 6e10}};
+    } units[] = {{"s", 1e9}, {"ms", 1e6}, {"us", 1e3}, {"ns", 1}, {"m", 6e10}};
 
     if (!read_number(&text, ns))
         return 0;
+    if (*text == '\0')
+        return READ_BARE;
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (strcmp(text, units[i].name) == 0) {
             *ns *= units[i].ns;
@@ -98,13 +104,33 @@ static int parse_one(bench_fail *fail, const char *text)
 
 int bench_fail_parse(bench_fail *fails, const args_list *list)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (!parse_one(&fails[i], list->item[i])) {
-            report_error("--fail-if: '%s' is not a condition", list->item[i]);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->item[i];
+        int read = parse_one(&fails[i], text);
+
+        if (read == READ_WELL)
+            continue;
+        if (read == READ_BARE) {
+            report_error("--fail-if: the time in '%s' has no unit", text);
+            report_hint("write '%sms' or '%ss', for example", text, text);
+        } else {
+            report_error("--fail-if: '%s' is not a condition", text);
             report_hint("write p99>5ms, p99.9>=1s, mean>500us, min, max, errors>0 or rate<1000");
-            return GATE_EXIT_USAGE;
         }
+        return GATE_EXIT_USAGE;
+    }
     return 0;
+}
+
+/* Failed exchanges come last, as if they had taken for ever. */
+static double percentile(const bench_result *result, double percent)
+{
+    const bench_hist *latency = &result->latency;
+    double rank = (double)(latency->count + bench_errors(result)) * percent / 100;
+
+    return latency->count == 0 || rank > (double)latency->count
+               ? INFINITY
+               : (double)bench_hist_ranked(latency, rank);
 }
 
 int bench_fail_holds(const bench_fail *fail, const bench_result *result)
@@ -117,11 +143,12 @@ int bench_fail_holds(const bench_fail *fail, const bench_result *result)
     else if (fail->what == 'r')
         value = bench_rate(result);
     else if (latency->count == 0)
-        return 1; /* a time that nobody has seen is not a good one */
+        return 1; /* no exchange was answered: no time is good enough */
+    else if (fail->what == 'p')
+        value = percentile(result, fail->percent);
+    else if (fail->what == 'g')
+        value = percentile(result, 100);
     else
-        value = (double)(fail->what == 'm'   ? bench_hist_mean(latency)
-                         : fail->what == 'l' ? latency->min
-                         : fail->what == 'g' ? latency->max
-                                             : bench_hist_percentile(latency, fail->percent));
+        value = (double)(fail->what == 'm' ? bench_hist_mean(latency) : latency->min);
     return value == fail->value ? fail->or_equal : (value > fail->value) == (fail->sign > 0);
 }

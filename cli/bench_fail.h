@@ -19,7 +19,8 @@ typedef struct bench_fail {
 /* 0, or an exit code after a report. */
 int bench_fail_parse(bench_fail *fails, const args_list *list);
 
-/* 1: the condition holds. A time that was never measured holds none. */
+/* 1: the condition holds. In percentiles and max a failed exchange counts as one that took
+ * infinitely long; where no exchange was answered every condition on a time holds. */
 int bench_fail_holds(const bench_fail *fail, const bench_result *result);
 
 /* Of a result, all failed exchanges; and the answered ones per second. */

@@ -43,17 +43,21 @@ void bench_hist_add(bench_hist *hist, uint64_t value)
     hist->buckets[bench_hist_index(value)]++;
 }
 
-uint64_t bench_hist_percentile(const bench_hist *hist, double percent)
+uint64_t bench_hist_ranked(const bench_hist *hist, double rank)
 {
-    double wanted = (double)hist->count * percent / 100;
     uint64_t seen = 0;
 
     for (unsigned i = 0; i < BENCH_HIST_BUCKETS; i++) {
         seen += hist->buckets[i];
-        if (seen > 0 && (double)seen >= wanted)
+        if (seen > 0 && (double)seen >= rank)
             return bench_hist_upper(i) < hist->max ? bench_hist_upper(i) : hist->max;
     }
     return hist->max;
+}
+
+uint64_t bench_hist_percentile(const bench_hist *hist, double percent)
+{
+    return bench_hist_ranked(hist, (double)hist->count * percent / 100);
 }
 
 uint64_t bench_hist_mean(const bench_hist *hist)
@@ -61,15 +65,34 @@ uint64_t bench_hist_mean(const bench_hist *hist)
     return hist->count > 0 ? hist->sum / hist->count : 0;
 }
 
-uint64_t bench_hist_between(const bench_hist *hist, uint64_t from, uint64_t to)
+/* The bucket after those of the row that begins with bucket `at`; fine: from p1 to p99.9. */
+static unsigned row_end(unsigned at, unsigned fine_from, unsigned fine_to)
 {
-    uint64_t count = 0;
+    unsigned step = (fine_to - fine_from) / BENCH_ROWS_FINE + 1;
+    unsigned group_end = ((at >> BENCH_HIST_BITS) + 1) << BENCH_HIST_BITS;
 
-    for (unsigned i = bench_hist_index(from); i < BENCH_HIST_BUCKETS; i++) {
-        if (bench_hist_lower(i) >= to)
-            break;
-        if (bench_hist_lower(i) >= from)
-            count += hist->buckets[i];
+    if (at < fine_from)
+        return group_end < fine_from ? group_end : fine_from;
+    if (at > fine_to)
+        return group_end;
+    return at + step <= fine_to ? at + step : fine_to + 1;
+}
+
+unsigned bench_hist_rows(const bench_hist *hist, bench_row rows[BENCH_ROWS_MAX])
+{
+    unsigned fine_from = bench_hist_index(bench_hist_percentile(hist, 1));
+    unsigned fine_to = bench_hist_index(bench_hist_percentile(hist, 99.9));
+    unsigned last = bench_hist_index(hist->max), count = 0;
+
+    if (hist->count == 0)
+        return 0;
+    for (unsigned at = bench_hist_index(hist->min), end; at <= last; at = end) {
+        bench_row *row = &rows[count++];
+
+        end = row_end(at, fine_from, fine_to);
+        *row = (bench_row){.from = bench_hist_lower(at), .to = bench_hist_upper(end - 1)};
+        for (unsigned i = at; i < end && i < BENCH_HIST_BUCKETS; i++)
+            row->count += hist->buckets[i];
     }
     return count;
 }

@@ -12,14 +12,15 @@
  * left out.
  *
  * Phases: connections that are kept open are made first; then the warm-up, which is not counted;
- * then what is measured; at the end nothing new begins, and what is under way is waited for.
+ * then what is measured; at the end nothing new begins, and what is under way is waited for, though
+ * not longer than the time-out.
  */
 
 #include <gate/gate.h>
 #include <stdint.h>
-#include <sys/socket.h>
 #include <sys/types.h>
 
+#include "bench_dial.h"
 #include "bench_hist.h"
 
 typedef enum bench_error {
@@ -32,24 +33,43 @@ typedef enum bench_error {
     BENCH_ERRORS
 } bench_error;
 
+enum { BENCH_FIRST_MAX = 256 };
+
+/* The first answer that came, in the warm-up too. */
+typedef struct bench_first {
+    uint64_t len; /* of which the first BENCH_FIRST_MAX bytes are kept */
+    int known;
+    char bytes[BENCH_FIRST_MAX];
+} bench_first;
+
 typedef struct bench_result {
     bench_hist latency;
     uint64_t errors[BENCH_ERRORS];
     uint64_t connects; /* made while it was measured */
     uint64_t bytes_in; /* these two as well */
     uint64_t bytes_out;
-    uint64_t elapsed_ns;  /* of what is measured, until the last answer */
+    uint64_t elapsed_ns;  /* of what is measured, until the last exchange was over */
     uint64_t cpu_ns;      /* this program's in that time */
+    uint64_t waited_ns;   /* in that time it could run and had no CPU */
+    uint64_t late;        /* open loop: exchanges that began over BENCH_LATE_NS after their time
+                              though a connection was free */
+    uint64_t late_max_ns; /* how late such an exchange was at most */
+    uint64_t under_way;   /* exchanges that an interruption cut short */
     uint64_t watched_ns;  /* CPU of the watched process in that time */
     uint64_t watched_rss; /* its resident bytes at the end of it */
     uint32_t idle_open;   /* of the idle connections, at the end */
     int connect_error;    /* the last -errno of a connection that failed, or 0 */
+    int interrupted;      /* the signal that ended the run early, or 0 */
+    bench_first first;
 } bench_result;
 
+#define BENCH_LATE_NS UINT64_C(1000000)
+
 typedef struct bench_plan {
-    struct sockaddr_storage addr;
-    socklen_t addr_len;
+    bench_addr addr;
+    char addr_text[BENCH_ADDR_TEXT];
     const gate_codec *codec;
+    const char *framing; /* the name of the codec */
     const char *message;
     const char *expect; /* NULL: any answer will do */
     uint32_t connections;
@@ -63,8 +83,11 @@ typedef struct bench_plan {
     uint64_t rate; /* a second; 0: closed loop */
     int one_shot;  /* a connection for each exchange */
     pid_t watched; /* 0: none */
-    /* Called about once a second while it is measured, if it is not NULL. */
-    void (*progress)(const bench_result *result, uint64_t elapsed_ns);
+    int signals;   /* a descriptor that is readable when the run has to end, see
+                             bench_signals.h; -1: none */
+    /* Called about once a second while it is measured, if it is not NULL; second: the latencies
+     * since the last time. */
+    void (*progress)(const bench_result *result, const bench_hist *second, uint64_t elapsed_ns);
     void (*ready)(void); /* all connections stand; may be NULL */
 } bench_plan;
 

@@ -7,14 +7,15 @@
 #include "bench_load.h"
 #include "json.h"
 
-/* Counts, a table of percentiles and a histogram, on stdout. */
+/* What was run, the first answer, counts, what limited gate-bench itself, a table of percentiles
+ * and a histogram, on stdout. */
 void bench_show(const bench_plan *plan, const bench_result *result);
 
 /* The members of the JSON object; result NULL: all of them null. */
-void bench_show_json(json *object, const bench_result *result);
+void bench_show_json(json *object, const bench_plan *plan, const bench_result *result);
 
-/* One line on stderr that the next one overwrites; progress_end clears it. */
-void bench_show_progress(const bench_result *result, uint64_t elapsed_ns);
+/* The last second in one line on stderr that the next one overwrites; progress_end clears it. */
+void bench_show_progress(const bench_result *result, const bench_hist *second, uint64_t elapsed_ns);
 void bench_show_progress_end(void);
 
 enum { BENCH_TIME_MAX = 32 };

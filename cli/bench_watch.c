@@ -16,6 +16,20 @@ uint64_t bench_watch_cpu(pid_t pid)
     return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
 }
 
+/* The second number, see sched-stats in the kernel's documentation. */
+uint64_t bench_watch_waited(void)
+{
+    FILE *file = fopen("/proc/thread-self/schedstat", "re");
+    uint64_t waited_ns = 0;
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*u %" SCNu64, &waited_ns) != 1)
+        waited_ns = 0;
+    fclose(file);
+    return waited_ns;
+}
+
 uint64_t bench_watch_resident(pid_t pid)
 {
     char path[64];

@@ -4,18 +4,18 @@
 #include <errno.h>
 #include <gate/gate.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "args.h"
+#include "bench_dial.h"
 #include "bench_fail.h"
 #include "bench_load.h"
 #include "bench_show.h"
+#include "bench_signals.h"
 #include "bench_watch.h"
 #include "descriptors.h"
 #include "exit.h"
@@ -48,19 +48,21 @@ typedef struct settings {
 /* clang-format off */
 static const args_option options[] = {
     {.group = "Load", .name = "connections", .letter = 'c', NUMBER, PLACE(connections),
-     .max = 1000000, .help = "at a time (default 64)"},
+     .max = 1000000, .help = "how many connections at a time (default 64)"},
     {.name = "exchanges", .letter = 'n', NUMBER, PLACE(exchanges), .min = 1, .max = 1000000000,
-     .help = "how many to make (default no limit)"},
+     .help = "how many exchanges to make (default no limit)"},
     {.name = "duration", .letter = 'd', TIME, PLACE(duration_ms), .min = 1,
-     .help = "how long to go on (default 10s without -n)"},
+     .help = "how long to begin exchanges (default 10s without -n)"},
     {.name = "rate", NUMBER, PLACE(rate), .min = 1, .max = 1000000000,
-     .help = "begin so many exchanges a second, whatever the server\n"
-             "does (default: each connection waits for its answer)"},
+     .help = "begin this many exchanges per second, however slow the\n"
+             "server is (default: each connection waits for its\n"
+             "answer)"},
     {.name = "pipeline", NUMBER, PLACE(pipeline), .min = 1, .max = 65536,
      .help = "requests in flight on a connection (default 1)"},
-    {.name = "warm-up", TIME, PLACE(warm_up_ms), .help = "load that is not counted (default 0)"},
+    {.name = "warm-up", TIME, PLACE(warm_up_ms),
+     .help = "apply the load this long before counting (default 0)"},
     {.name = "idle", NUMBER, PLACE(idle), .max = 1000000,
-     .help = "more connections that stay silent (default 0)"},
+     .help = "additional connections that stay silent (default 0)"},
     {.group = "What", .name = "message", .value = "TEXT", .kind = ARGS_TEXT, PLACE(message),
      .help = "the request (default 1)"},
     {.name = "framing", .value = "NAME", .kind = ARGS_TEXT, PLACE(framing),
@@ -72,10 +74,11 @@ static const args_option options[] = {
     {.name = "timeout", TIME, PLACE(timeout_ms), .min = 1,
      .help = "for each answer (default 5s)"},
     {.name = "sources", NUMBER, PLACE(sources), .min = 1, .max = 65534,
-     .help = "connect from 127.0.0.1 and N-1 addresses behind it"},
+     .help = "connect from 127.0.0.1 and the N-1 addresses after it"},
     {.group = "Result", .name = "fail-if", .value = "COND", .kind = ARGS_LIST, PLACE(fail_if),
      .help = "exit 1 if COND holds, as in p99>5ms, mean>1ms,\n"
-             "rate<1000 or errors>0; may be given again"},
+             "rate<1000 or errors>0; failed exchanges count as\n"
+             "infinitely long; may be given again"},
     {.name = "server-pid", .value = "PID", .kind = ARGS_NUMBER, PLACE(server_pid), .min = 1,
      .max = 1000000000, .help = "measure the CPU and the memory of that process too"},
     ARGS_COMMON(settings),
@@ -89,24 +92,24 @@ static const char brief[] =
     "  gate-bench --framing line --pipeline 16 -c 100 -d 30s localhost:9001\n"
     "  gate-bench --rate 5000 --fail-if 'p99>5ms' --fail-if 'errors>0'\n"
     "\n"
-    "Asks the server at ADDR again and again, and prints rates and latencies.\n"
+    "Sends requests to the server at ADDR, and prints rates and latencies.\n"
     "  -c, --connections N connections at a time (default 64)\n"
     "  -n, --exchanges N   how many exchanges\n"
     "  -d, --duration TIME how long (default 10s)\n"
-    "  --rate N            exchanges a second, whatever the server does\n"
+    "  --rate N            exchanges per second, however slow the server is\n"
     "  --json              the result as JSON\n"
     "gate-bench --help lists everything.\n";
 
 static const char usage[] =
     "Usage: gate-bench [OPTION]... [ADDR]\n"
-    "Asks the server at ADDR (default 127.0.0.1:9001) again and again, and prints rates and\n"
+    "Sends requests to the server at ADDR (default 127.0.0.1:9001) and prints rates and\n"
     "latencies. ADDR is host:port, :port, [::1]:9001, unix:/path or unix:@name.\n";
 
 static const char more[] =
     "\n"
     "TIME is in seconds, or with a unit: 500ms, 2.5s, 1m, 1h. With --rate a latency counts\n"
     "from the time at which the exchange should have begun, so that a server that stalls\n"
-    "cannot hide it.\n"
+    "cannot hide it. Ctrl-C ends a run early and prints what was measured so far.\n"
     "\n"
     "Exit codes: 0 done, 1 a --fail-if holds, 2 usage, 3 name look-up, 4 cannot connect,\n"
     "5 timeout, 6 no answer, 8 local error.\n";
@@ -118,74 +121,17 @@ static const args_program program = {
 typedef struct bench_job {
     const settings *set;
     const char *target;
+    bench_addr addrs[BENCH_ADDRS_MAX];
+    unsigned addr_count;
     gate_codec codec;
     bench_plan plan;
     bench_fail fails[ARGS_LIST_MAX];
 } bench_job;
 
+/* As shells have it. */
+enum { SIGNALLED = 128 };
+
 static bench_result result;
-
-/* ---- The address ---------------------------------------------------------------------------- */
-
-static int take_unix(bench_job *job, const char *path)
-{
-    struct sockaddr_un *addr = (struct sockaddr_un *)&job->plan.addr;
-    size_t len = strlen(path);
-
-    if (len >= sizeof(addr->sun_path)) {
-        report_error("'%s' is too long for a Unix socket", job->target);
-        return GATE_EXIT_USAGE;
-    }
-    addr->sun_family = AF_UNIX;
-    memcpy(addr->sun_path, path, len + 1);
-    if (path[0] == '@') /* an abstract name: its length counts, and there is no NUL at the end */
-        addr->sun_path[0] = '\0';
-    job->plan.addr_len =
-        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '@'));
-    return 0;
-}
-
-static int look_up(bench_job *job, const gate_addr *addr)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
-    struct addrinfo *found = NULL;
-    char port[16];
-    int rc;
-
-    snprintf(port, sizeof(port), "%u", addr->port);
-    hints.ai_flags = AI_NUMERICSERV;
-    rc = getaddrinfo(addr->host, port, &hints, &found);
-    if (rc != 0) {
-        report_error("cannot look up %s: %s", addr->host, gai_strerror(rc));
-        report_hint("check with getent hosts %s", addr->host);
-        return GATE_EXIT_RESOLVE;
-    }
-    memcpy(&job->plan.addr, found->ai_addr, found->ai_addrlen);
-    job->plan.addr_len = found->ai_addrlen;
-    freeaddrinfo(found);
-    return 0;
-}
-
-/* A host that was left out, "*" for a server, is this machine for a client. */
-static int take_address(bench_job *job)
-{
-    const char *why = "a client connects to host:port, unix:/path or unix:@name";
-    gate_addr addr;
-    int rc = gate_addr_parse(&addr, job->target, 9001, &why);
-
-    if (rc == 0 && addr.kind == GATE_ADDR_UNIX)
-        return take_unix(job, addr.host + strlen("unix:"));
-    if (rc == 0 && addr.kind == GATE_ADDR_TCP && addr.port > 0) {
-        if (strcmp(addr.host, "*") == 0)
-            strcpy(addr.host, "127.0.0.1");
-        return look_up(job, &addr);
-    }
-    if (rc == 0 && addr.kind == GATE_ADDR_TCP)
-        why = "nobody listens on port 0: write a port from 1 to 65535";
-    report_error("'%s' is not an address", job->target);
-    report_hint("%s", why);
-    return GATE_EXIT_USAGE;
-}
 
 /* ---- The plan ------------------------------------------------------------------------------- */
 
@@ -204,9 +150,9 @@ static int check_settings(const bench_job *job)
         return refuse("--pipeline: there is one request on a one-shot connection",
                       "choose a framing that keeps it open, such as --framing line");
     if (set->connections == 0 && (set->exchanges > 0 || set->rate > 0 || set->idle == 0))
-        return refuse("--connections: '0' leaves nobody to ask",
-                      "write 1 or more, or --idle for silent connections alone");
-    if (set->sources > 0 && job->plan.addr.ss_family != AF_INET)
+        return refuse("--connections must be at least 1, not '0'",
+                      "0 is for --idle alone: silent connections without a load");
+    if (set->sources > 0 && job->plan.addr.addr.ss_family != AF_INET)
         return refuse("--sources: only for IPv4 addresses of this machine",
                       "write 127.0.0.1 and the port");
     if (set->server_pid > 0 && bench_watch_cpu((pid_t)set->server_pid) == 0)
@@ -241,8 +187,7 @@ static int raise_file_limit(const settings *set)
 
     if (wanted <= descriptors_raise())
         return 0;
-    report_error("%llu connections are more than this process may open",
-                 (unsigned long long)wanted - 16);
+    report_error("this process may not open %llu connections", (unsigned long long)wanted - 16);
     report_hint("ulimit -Hn says how many descriptors it may have");
     return GATE_EXIT_LOCAL;
 }
@@ -261,6 +206,7 @@ static void fill_plan(bench_job *job)
     if (duration_ms == 0 && set->exchanges == 0)
         duration_ms = 10000;
     plan->codec = &job->codec;
+    plan->framing = set->framing;
     plan->message = set->message;
     plan->expect = set->expect;
     plan->connections = set->connections;
@@ -275,13 +221,32 @@ static void fill_plan(bench_job *job)
     plan->one_shot = set->one_shot || (job->codec.flags & GATE_CODEC_ONE_SHOT);
     plan->watched = (pid_t)set->server_pid;
     plan->ready = say_ready;
+    plan->signals = -1;
     if (isatty(STDERR_FILENO) && !set->common.quiet)
         plan->progress = bench_show_progress;
 }
 
+static void aim(bench_job *job, unsigned chosen)
+{
+    job->plan.addr = job->addrs[chosen];
+    bench_dial_text(&job->addrs[chosen], job->plan.addr_text);
+}
+
+/* --sources is about IPv4: where a name has other addresses too, they do not count. */
+static void keep_ipv4(bench_job *job)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < job->addr_count; i++)
+        if (job->addrs[i].addr.ss_family == AF_INET)
+            job->addrs[kept++] = job->addrs[i];
+    if (kept > 0)
+        job->addr_count = kept;
+}
+
 static int prepare(bench_job *job)
 {
-    int rc = take_address(job);
+    int rc = bench_dial_find(job->target, job->addrs, &job->addr_count);
 
     if (rc == 0 && gate_codec_parse(&job->codec, job->set->framing) < 0)
         rc = report_framing(job->set->framing);
@@ -292,6 +257,9 @@ static int prepare(bench_job *job)
     if (rc != 0)
         return rc;
     fill_plan(job);
+    if (job->set->sources > 0)
+        keep_ipv4(job);
+    aim(job, 0);
     rc = check_settings(job);
     return rc != 0 ? rc : raise_file_limit(job->set);
 }
@@ -306,7 +274,7 @@ static int report_failure(const bench_job *job, int code)
     }
     report_error("cannot connect to %s: %s", job->target, report_reason(code));
     if (code == -ECONNREFUSED)
-        report_hint("nobody listens there: is gate-server running?");
+        report_hint("nothing is listening on that address: is gate-server running?");
     else if (code == -EADDRNOTAVAIL)
         report_hint("no local port is free: --sources N connects from more addresses");
     return report_exit_code(code);
@@ -322,7 +290,7 @@ static int report_silence(const bench_job *job)
     if (timed_out)
         report_error("no answer from %s within %u ms", job->target, job->set->timeout_ms);
     else
-        report_error("no whole answer from %s", job->target);
+        report_error("no complete answer from %s", job->target);
     report_hint("the server may use another --framing");
     return timed_out ? GATE_EXIT_TIMEOUT : GATE_EXIT_PROTOCOL;
 }
@@ -339,18 +307,41 @@ static int check_conditions(const bench_job *job)
     return code;
 }
 
+/* A name may have addresses that no server listens on. */
+static int choose_address(bench_job *job)
+{
+    unsigned chosen = 0;
+    int rc = 0;
+
+    if (job->addr_count > 1) {
+        rc = bench_dial_try(job->addrs, job->addr_count, job->set->timeout_ms, &chosen);
+        result.connect_error = rc;
+    }
+    if (rc < 0)
+        return report_failure(job, rc);
+    aim(job, chosen);
+    return 0;
+}
+
+/* Interrupted: what was measured is shown, but is no answer to the conditions. */
 static int run(bench_job *job)
 {
-    int rc;
+    int rc = choose_address(job);
 
+    if (rc != 0)
+        return rc;
     prctl(PR_SET_TIMERSLACK, 1UL); /* a rate needs exact waits */
+    job->plan.signals = bench_signals_open();
     rc = bench_run(&job->plan, &result);
+    bench_signals_close(job->plan.signals);
     if (job->plan.progress != NULL)
         bench_show_progress_end();
     if (rc < 0)
         return report_failure(job, rc);
     if (!job->set->common.json)
         bench_show(&job->plan, &result);
+    if (result.interrupted != 0)
+        return SIGNALLED + result.interrupted;
     if (result.latency.count == 0 && bench_errors(&result) > 0 &&
         result.errors[BENCH_UNEXPECTED] == 0)
         return report_silence(job);
@@ -376,7 +367,7 @@ static void print_json(const bench_job *job, int ran, int exit_code)
         json_count(&object, "rate", set->rate);
     else
         json_null(&object, "rate");
-    bench_show_json(&object, ran ? &result : NULL);
+    bench_show_json(&object, &job->plan, ran ? &result : NULL);
     json_number(&object, "exit", exit_code);
     report_json(&object);
     json_end(&object);
@@ -411,5 +402,8 @@ int main(int argc, char **argv)
     }
     if (set.common.json)
         print_json(&job, ran, code);
-    return report_finish(code);
+    code = report_finish(code);
+    if (result.interrupted != 0)
+        bench_signals_die(result.interrupted);
+    return code;
 }

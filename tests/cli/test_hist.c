@@ -9,6 +9,7 @@
 #include "bench_hist.h"
 
 static bench_hist hist;
+static bench_row rows[BENCH_ROWS_MAX];
 
 static int clear(void **state)
 {
@@ -48,7 +49,7 @@ static void test_empty_histogram_has_zeroes(void **state)
     (void)state;
     assert_int_equal(bench_hist_percentile(&hist, 50), 0);
     assert_int_equal(bench_hist_mean(&hist), 0);
-    assert_int_equal(bench_hist_between(&hist, 0, UINT64_MAX), 0);
+    assert_int_equal(bench_hist_rows(&hist, rows), 0);
 }
 
 static void test_one_value_is_every_percentile(void **state)
@@ -100,18 +101,60 @@ static void test_one_slow_value_is_the_tail(void **state)
     assert_true(bench_hist_percentile(&hist, 99.91) == UINT64_C(5000000000));
 }
 
-static void test_ranges_add_up_to_the_count(void **state)
+/* Rows of the histogram as it is; returns how many. */
+static unsigned check_rows(void)
 {
+    unsigned count = bench_hist_rows(&hist, rows);
     uint64_t sum = 0;
 
+    assert_in_range(count, 1, BENCH_ROWS_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        assert_true(rows[i].from <= rows[i].to);
+        assert_true(i == 0 || rows[i].from == rows[i - 1].to + 1);
+        sum += rows[i].count;
+    }
+    assert_true(rows[0].from <= hist.min && hist.max <= rows[count - 1].to);
+    assert_true(sum == hist.count);
+    return count;
+}
+
+static void test_rows_hold_every_value_once(void **state)
+{
     (void)state;
     for (uint64_t value = 1; value < UINT64_C(1) << 40; value = value * 3 + 1)
         bench_hist_add(&hist, value);
-    for (unsigned bit = 0; bit < 63; bit++)
-        sum += bench_hist_between(&hist, UINT64_C(1) << bit, UINT64_C(2) << bit);
-    assert_true(sum == hist.count);
-    assert_int_equal(bench_hist_between(&hist, 1, 2), 1);
-    assert_int_equal(bench_hist_between(&hist, 2, 4), 0);
+    check_rows();
+    for (unsigned bit = 0; bit < 64; bit++) {
+        bench_hist_add(&hist, UINT64_C(1) << bit);
+        check_rows();
+    }
+    bench_hist_add(&hist, UINT64_MAX);
+    bench_hist_add(&hist, 0);
+    check_rows();
+}
+
+static void test_one_value_has_one_row(void **state)
+{
+    (void)state;
+    bench_hist_add(&hist, 1000000);
+    assert_int_equal(check_rows(), 1);
+}
+
+static void test_rows_are_fine_where_almost_all_values_are(void **state)
+{
+    unsigned inside = 0, count;
+
+    (void)state;
+    for (uint64_t i = 0; i < 100000; i++) /* 50 to 60 us, in one power of two */
+        bench_hist_add(&hist, 50000 + i / 10);
+    bench_hist_add(&hist, 10);
+    bench_hist_add(&hist, UINT64_C(5000000000));
+    count = check_rows();
+    for (unsigned i = 0; i < count; i++) {
+        inside += rows[i].from >= 49000 && rows[i].to <= 61000;
+        assert_true(rows[i].count < hist.count / 5);
+    }
+    assert_in_range(inside, 10, BENCH_ROWS_FINE);
 }
 
 static void test_largest_value_has_a_bucket(void **state)
@@ -134,7 +177,9 @@ int main(void)
         cmocka_unit_test_setup(test_percentiles_of_small_values_are_exact, clear),
         cmocka_unit_test_setup(test_percentiles_of_large_values_are_within_a_percent, clear),
         cmocka_unit_test_setup(test_one_slow_value_is_the_tail, clear),
-        cmocka_unit_test_setup(test_ranges_add_up_to_the_count, clear),
+        cmocka_unit_test_setup(test_rows_hold_every_value_once, clear),
+        cmocka_unit_test_setup(test_one_value_has_one_row, clear),
+        cmocka_unit_test_setup(test_rows_are_fine_where_almost_all_values_are, clear),
         cmocka_unit_test_setup(test_largest_value_has_a_bucket, clear),
     };
 

@@ -34,11 +34,28 @@ static void test_each_exchange_is_due_from_its_time_on(void **state)
         }
 }
 
+static void test_a_short_load_lasts_as_long_as_its_rate_says(void **state)
+{
+    const uint64_t s = 1000000000;
+
+    (void)state;
+    assert_int_equal(bench_pace_span(1, 0, 2 * s), 2 * s);
+    assert_int_equal(bench_pace_span(1, 2, 0), 2 * s);
+    assert_int_equal(bench_pace_span(4, 1, 0), s / 4);
+    assert_int_equal(bench_pace_span(1000, 500, 10 * s), s / 2);
+    assert_int_equal(bench_pace_span(1000, 500, s / 10), s / 10);
+    assert_true(bench_pace_span(7, 0, 0) == UINT64_MAX);
+    for (int i = 0; i < RATES; i++) /* what is due before its end is exactly what was asked for */
+        for (uint64_t n = 1; n < 1000000; n += n / 3 + 1)
+            assert_int_equal(bench_pace_before(rates[i], bench_pace_span(rates[i], n, 0)), n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exchanges_are_spread_over_each_second),
         cmocka_unit_test(test_each_exchange_is_due_from_its_time_on),
+        cmocka_unit_test(test_a_short_load_lasts_as_long_as_its_rate_says),
     };
 
     return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
