@@ -2,6 +2,7 @@
 """Programs of other people, built against a staged install and against the source tree."""
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -47,6 +48,19 @@ def run(*command, **environment):
     return done.stdout
 
 
+TWICE_PROJECT = """
+cmake_minimum_required(VERSION 3.21)
+project(consumer LANGUAGES C)
+add_subdirectory("{source}" one)
+add_subdirectory("{source}" another)
+add_executable(consumer "{consumer}")
+target_link_libraries(consumer PRIVATE gate::gate)
+"""
+
+both = unittest.skipUnless(os.environ["GATE_SHARED"] == os.environ["GATE_STATIC"] == "ON",
+                           "only one kind of library is installed")
+
+
 class Consumers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -58,7 +72,7 @@ class Consumers(unittest.TestCase):
         run("cmake", "--install", BUILD, "--prefix", staged)
         cls.prefix = cls.temp / "moved prefix"
         staged.rename(cls.prefix)
-        cls.libdir = next(cls.prefix.rglob("libgate.a")).parent
+        cls.libdir = next(cls.prefix.rglob("libgate.pc")).parent.parent
         cls.version = (cls.libdir / "cmake/libgate/libgateConfigVersion.cmake").read_text()
         cls.version = re.search(r'PACKAGE_VERSION "([\d.]+)"', cls.version)[1]
 
@@ -93,12 +107,14 @@ class Consumers(unittest.TestCase):
         run("cmake", "--build", folder / "build", "-j", os.cpu_count() or 1)
         return folder / "build"
 
+    @both
     def test_pkg_config_shared(self):
         for language in LANGUAGES:
             program = self.compile(self.pkg_config("--cflags", "--libs"), language)
             self.assertIn("libgate.so.0", self.needed(program))
             self.assertWelcomed(program, LD_LIBRARY_PATH=str(self.libdir))
 
+    @both
     def test_pkg_config_static(self):
         flags = self.pkg_config("--static", "--cflags", "--libs")
         self.assertIn("-pthread", flags)
@@ -116,9 +132,11 @@ class Consumers(unittest.TestCase):
     def test_pkg_config_leaves_out_the_folders_of_the_system(self):
         build = self.work()
         run("cmake", "-S", SOURCE, "-B", build, "-DGATE_TESTS=OFF", "-DCMAKE_INSTALL_PREFIX=/usr")
-        text = run("pkg-config", "--cflags", "--libs", "libgate", PKG_CONFIG_PATH=str(build))
+        text = run("pkg-config", "--cflags", "--libs", "libgate",
+                   PKG_CONFIG_PATH=str(build / "pc/usr"))
         self.assertEqual(text.split(), ["-lgate"])
 
+    @both
     def test_find_package_shared(self):
         for target, option in (("gate::gate", "ON"), ("gate::gate_shared", "OFF")):
             build = self.cmake(
@@ -127,6 +145,7 @@ class Consumers(unittest.TestCase):
             self.assertIn("libgate.so.0", self.needed(build / "consumer"))
             self.assertWelcomed(build / "consumer")
 
+    @both
     def test_find_package_static(self):
         for target, option in (("gate::gate", "OFF"), ("gate::gate_static", "ON")):
             build = self.cmake(
@@ -148,6 +167,26 @@ class Consumers(unittest.TestCase):
         self.assertIn("Total Tests: 0", run("ctest", "--test-dir", build, "-N"))
         run("cmake", "--install", build, "--prefix", build / "installed")
         self.assertEqual([path for path in (build / "installed").rglob("*") if path.is_file()], [])
+
+    @both
+    def test_find_package_takes_the_kind_that_a_distribution_has_installed(self):
+        for name, wanted in (("shared", "OFF"), ("static", "ON")):
+            other = "static" if name == "shared" else "shared"
+            prefix = self.work() / "prefix"
+            shutil.copytree(self.prefix, prefix, symlinks=True)
+            for path in [*prefix.rglob(f"libgate-{other}*.cmake"),
+                         *prefix.rglob("libgate.a" if other == "static" else "libgate.so*")]:
+                path.unlink()
+            build = self.cmake(
+                FIND_PROJECT.format(consumer=CONSUMER, target="gate::gate", version=self.version),
+                f"-DCMAKE_PREFIX_PATH={prefix}", f"-DBUILD_SHARED_LIBS={wanted}")
+            self.assertEqual("libgate.so.0" in self.needed(build / "consumer"), name == "shared")
+            self.assertWelcomed(build / "consumer")
+
+    def test_add_subdirectory_twice_and_in_unity(self):
+        build = self.cmake(TWICE_PROJECT.format(source=SOURCE, consumer=CONSUMER),
+                           "-DCMAKE_UNITY_BUILD=ON")
+        self.assertWelcomed(build / "consumer")
 
     def test_add_subdirectory_sets_only_our_own_cache_entries(self):
         build = self.cmake(SUBDIRECTORY_PROJECT.format(source=SOURCE, consumer=CONSUMER))
@@ -176,6 +215,10 @@ class Consumers(unittest.TestCase):
         for program in programs:
             self.assertIn(self.version, run(program, "--version", LD_LIBRARY_PATH=""))
 
+    def test_examples_are_installed(self):
+        installed = {path.name for path in self.prefix.glob("share/doc/libgate/examples/*.c")}
+        self.assertEqual(installed, {path.name for path in (SOURCE / "examples").glob("*.c")})
+
     def test_man_pages_are_installed(self):
         written = {path.name for folder in ("cli", "docs") for path in (SOURCE / folder).glob("*")
                    if path.suffix in (".1", ".3", ".7")}
@@ -194,6 +237,58 @@ class Consumers(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout)
             head = re.sub(r".\x08", "", done.stdout.partition("SYNOPSIS")[0])
             self.assertRegex(head, rf"\b{name}\b")
+
+
+class Builds(unittest.TestCase):
+    """What packagers build, from the sources as they are."""
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.temp = Path(holder.name)
+
+    def build(self, *options, source=SOURCE, targets=(), **environment):
+        folder = self.temp / "build"
+        said = run("cmake", "-S", source, "-B", folder, f"-DCMAKE_C_COMPILER={os.environ['CC']}",
+                   "-DCMAKE_BUILD_TYPE=Debug", *options, **environment)
+        targets = ("--target", *targets) if targets else ()
+        run("cmake", "--build", folder, "-j", os.cpu_count() or 1, *targets)
+        return said
+
+    def test_without_cmocka_the_tests_are_left_out_and_it_is_said(self):
+        said = self.build(PKG_CONFIG_LIBDIR=str(self.temp))
+        self.assertIn("The tests are not built: cmocka missing", said)
+        self.assertTrue((self.temp / "build/cli/gate-server").exists())
+        self.assertTrue((self.temp / "build/libgate.so").exists())
+        self.assertFalse((self.temp / "build/tests").exists())
+
+    def test_one_kind_of_library(self):
+        for off, gone, kept in (("STATIC", "libgate.a", "libgate.so"),
+                                ("SHARED", "libgate.so", "libgate.a")):
+            with self.subTest(off):
+                self.build(f"-DGATE_{off}=OFF", f"-DGATE_{kept_kind(off)}=ON", "-DGATE_TESTS=OFF",
+                           "-DGATE_EXAMPLES=OFF")
+                prefix = self.temp / off
+                run("cmake", "--install", self.temp / "build", "--prefix", prefix)
+                self.assertEqual(list(prefix.rglob(gone)), [])
+                self.assertEqual(len(list(prefix.rglob(kept))), 1)
+                run(prefix / "bin/gate-server", "--version")
+
+    def test_directories_may_have_blanks(self):
+        self.temp = self.temp / "a  place"
+        for name in ("include", "lib", "cli", "cmake", "docs", "tests", "examples"):
+            shutil.copytree(SOURCE / name, self.temp / "source" / name)
+        for name in ("CMakeLists.txt", "libgate.pc.in", "LICENSE", "README.md", "CHANGELOG.md",
+                     "SECURITY.md"):
+            shutil.copy(SOURCE / name, self.temp / "source")
+        self.build("-DGATE_TESTS=ON", source=self.temp / "source",
+                   targets=("gate-server", "sim_test_knobs", "inject_test_memory"))
+        run(self.temp / "build/cli/gate-server", "--version")
+        run(self.temp / "build/tests/sim/test_knobs")
+
+
+def kept_kind(off):
+    return "SHARED" if off == "STATIC" else "STATIC"
 
 
 # Names of mdoc's macros that are no words of English: where a reader sees one, it was not taken for
