@@ -63,6 +63,11 @@ typedef struct net_server {
 
 /* For gate_options.io; skips the test where the kernel hasn't that backend. */
 uint32_t net_io(void **state);
+
+/* Rings count for what a user who is not root may lock, in all programs together, and the kernel
+ * gives it back some time after a ring was closed, late on a busy machine. After an open that ended
+ * with rc this waits a little; 1: it is worth another try. */
+int net_is_late_room(int rc, int tries);
 /* Options with this handler and codec (NULL: raw). */
 gate_options net_options(gate_handler *handler, const gate_codec *codec);
 /* Answers with the request. */
