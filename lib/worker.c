@@ -133,7 +133,7 @@ static void turn(gate__worker *worker)
     if (worker->streams.drain_until == UINT64_MAX &&
         atomic_load_explicit(worker->stop, memory_order_acquire))
         begin_drain(worker);
-    if (worker->listeners.open && worker->streams.drain_until <= now_ns)
+    if (worker->listeners.open && worker->streams.drain_until <= worker->io->turn_ns)
         gate__listeners_close(&worker->listeners);
 }
 

@@ -16,7 +16,9 @@
  *     carries one operation at a time. Close only once neither is in flight.
  *  5. recv names no buffer. On completion op->buf and the result name bytes that the backend lends
  *     until the callback returns. A result of 0 is the peer's end of input.
- *  6. Time is now_ns, nanoseconds on the monotonic clock: read once a turn, and by now().
+ *  6. Time is now_ns, nanoseconds on the monotonic clock: read once a turn, and by now(). It says
+ *     nothing about what has come: the process may have been stopped for hours before it was read.
+ *     What a deadline is compared with is turn_ns.
  *  7. All of it from one thread at a time, but wake(), which any thread and a signal handler may
  *     call: it makes a run() that waits, or the next one, return soon.
  *  8. The descriptor may be gone as soon as a close, or a send with GATE_IO_LAST, is submitted: fd
@@ -29,6 +31,9 @@
 
 #include "core/addr.h"
 #include "core/owner.h"
+
+/* How far a backend has got with what was ready at one time: see turn_ns. */
+enum { GATE__ROUND_OVER = 0, GATE__ROUND_FETCHING, GATE__ROUND_TELLING };
 
 typedef struct gate_io gate_io;
 typedef struct gate_io_ops gate_io_ops;
@@ -169,7 +174,8 @@ struct gate_io_ops {
 struct gate_io {
     const gate_io_ops *ops;
     uint64_t now_ns;  /* the time, as last read */
-    uint64_t turn_ns; /* when events were looked for: what has come since then is not known yet */
+    uint64_t turn_ns; /* everything that had come by then has been told: what is due after a later
+                         event must not be judged by now_ns */
     int fallback;     /* why it is not the backend that is tried first: -errno, or 0 */
     int environment;  /* -EINVAL: GATE_IO has no known value, and was ignored; else 0 */
 };

@@ -56,6 +56,8 @@ static gate_op *pop(struct gate__epoll *self)
     if (!self->first)
         self->last = &self->first;
     op->state &= (uint8_t)~OP_QUEUED;
+    if (op == self->round_end)
+        self->round_end = NULL;
     return op;
 }
 
@@ -139,19 +141,47 @@ static int timeout_of(uint64_t deadline_ns)
     return left_ms < INT_MAX ? (int)left_ms : INT_MAX;
 }
 
-/* With ops to try, the events may come after them, but not twice running. */
+/* With ops to try, the events may come after them, but not twice running. 1: it has looked. */
 static int look_for_events(struct gate__epoll *self, uint64_t deadline_ns)
 {
     self->event_count = 0;
     self->skipped = self->first && !self->skipped;
     if (self->skipped)
         return 0;
+    if (self->round == GATE__ROUND_OVER) {
+        self->round = GATE__ROUND_FETCHING;
+        self->round_ns = self->io.now_ns;
+        self->round_left = self->watched;
+    }
     self->event_count = epoll_wait(self->epoll_fd, self->events, GATE__EPOLL_EVENTS,
                                    self->first ? 0 : timeout_of(deadline_ns));
     if (self->event_count >= 0)
-        return 0;
+        return 1;
     self->event_count = 0;
     return errno == EINTR ? 0 : -errno;
+}
+
+/* The kernel reports what is ready in turn, so that after as many events as there are sockets all
+ * that was ready at first has been reported. */
+static void note_fetched(struct gate__epoll *self)
+{
+    size_t count = (size_t)self->event_count;
+
+    if (self->round != GATE__ROUND_FETCHING)
+        return;
+    self->round_left -= count < self->round_left ? count : self->round_left;
+    if (count == GATE__EPOLL_EVENTS && self->round_left)
+        return;
+    self->round = GATE__ROUND_TELLING;
+    self->round_end = self->first ? GATE__OWNER(self->last, gate_op, next) : NULL;
+}
+
+static void end_round(struct gate__epoll *self)
+{
+    if (self->round != GATE__ROUND_TELLING || self->round_end)
+        return;
+    self->io.turn_ns = self->round_ns;
+    self->round = GATE__ROUND_OVER;
 }
 
 static int run(gate_io *io, uint64_t deadline_ns)
@@ -162,12 +192,13 @@ static int run(gate_io *io, uint64_t deadline_ns)
     if (rc < 0)
         return rc;
     io->now_ns = gate__clock_ns();
-    if (!self->skipped)
-        io->turn_ns = io->now_ns;
     for (int i = 0; i < self->event_count; i++)
         note_event(self, &self->events[i]);
     take_retries(self);
+    if (rc > 0)
+        note_fetched(self);
     work_off(self);
+    end_round(self);
     if (self->first)
         self->skipped = 1;
     return 0;

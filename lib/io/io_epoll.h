@@ -55,8 +55,14 @@ struct gate__epoll {
     gate_sock **table;     /* what is registered, by descriptor */
     size_t table_size;
     uint32_t generation;
-    int event_count; /* of this turn */
-    int skipped;     /* the last turn did not look for events */
+    /* A round begins at round_ns and ends when all that was ready by then has been told. */
+    uint64_t round_ns;
+    int round;          /* GATE__ROUND_... */
+    size_t round_left;  /* events that it may still have: one for each socket at most */
+    gate_op *round_end; /* the last op of it in the queue */
+    size_t watched;     /* sockets that are registered */
+    int event_count;    /* of this turn */
+    int skipped;        /* the last turn did not look for events */
     struct epoll_event events[GATE__EPOLL_EVENTS];
     uint8_t scratch[GATE__EPOLL_SCRATCH];
 };

@@ -70,9 +70,11 @@ static int add(struct gate__epoll *self, gate_sock *sock, uint32_t events)
         return rc;
     sock->state = ++self->generation << SOCK_GENERATION_SHIFT | flags;
     rc = control(self, sock, EPOLL_CTL_ADD, events);
-    if (rc == 0)
-        self->table[fd] = sock;
-    return rc;
+    if (rc < 0)
+        return rc;
+    self->table[fd] = sock;
+    self->watched++;
+    return 0;
 }
 
 /* wanted: SOCK_WATCH_IN, or both. */
@@ -100,14 +102,17 @@ static void unwatch(struct gate__epoll *self, gate_sock *sock)
         return;
     control(self, sock, EPOLL_CTL_DEL, 0);
     self->table[sock->fd] = NULL;
+    self->watched--;
     sock->state = 0;
 }
 
 /* Closing ends the registration, unless a child has the descriptor too. */
 static void close_sock(struct gate__epoll *self, gate_sock *sock)
 {
-    if (sock->state & SOCK_WATCH_IN)
+    if (sock->state & SOCK_WATCH_IN) {
         self->table[sock->fd] = NULL;
+        self->watched--;
+    }
     sock->state = 0;
     gate__sock_close(&sock->fd);
 }

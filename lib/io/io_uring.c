@@ -10,7 +10,7 @@
 #include "io/sock.h"
 
 /* Ops of the queue that one turn takes up; then completions are looked for again. */
-enum { QUEUE_MAX = 512 };
+enum { QUEUE_MAX = 512, SURELY_ALL = 16 };
 
 /* What one waits for completions when the kernel has no memory to take submissions. */
 enum { RETRY_NS = 1000000, SLOW_NS = 1000000 };
@@ -115,7 +115,8 @@ static void timespec_of(struct __kernel_timespec *timeout, uint64_t ns)
 }
 
 /* Hands the queue over, and waits for a completion unless there are ops to be taken up. Asking for
- * completions is also what makes the kernel post those that did not fit. */
+ * completions is also what makes the kernel post those that did not fit. 0: it was interrupted, and
+ * has perhaps posted nothing; 1: not so. */
 static int submit_and_wait(struct gate__uring *self, uint64_t deadline_ns)
 {
     struct __kernel_timespec timeout;
@@ -135,7 +136,47 @@ static int submit_and_wait(struct gate__uring *self, uint64_t deadline_ns)
         timespec_of(&timeout, RETRY_NS);
         rc = enter(self, 0, wait, IORING_ENTER_GETEVENTS, &timeout);
     }
-    return rc >= 0 || rc == -ETIME || rc == -EINTR ? 0 : rc;
+    if (rc >= 0 || rc == -ETIME)
+        return 1;
+    return rc == -EINTR ? 0 : rc;
+}
+
+static void begin_round(struct gate__uring *self)
+{
+    if (self->round != GATE__ROUND_OVER)
+        return;
+    self->round = GATE__ROUND_FETCHING;
+    self->round_ns = self->io.now_ns;
+    self->round_left = self->in_kernel;
+}
+
+/* What has come is posted in its order, at least 20 in one turn (Linux 6.14 and later stop there,
+ * and clear the flag all the same), so that fewer are all, and after as many completions as there
+ * are requests all that had come at first has been posted. */
+static int has_more(struct gate__uring *self)
+{
+    unsigned flags = IO_URING_READ_ONCE(*self->ring.sq.kflags);
+    unsigned count = io_uring_cq_ready(&self->ring);
+
+    self->round_left -= count < self->round_left ? count : self->round_left;
+    return (count >= SURELY_ALL || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) &&
+           self->round_left;
+}
+
+static void note_fetched(struct gate__uring *self, int more)
+{
+    if (self->round != GATE__ROUND_FETCHING || more)
+        return;
+    self->round = GATE__ROUND_TELLING;
+    self->round_end = self->queue.first ? GATE__OWNER(self->queue.last, gate_op, next) : NULL;
+}
+
+static void end_round(struct gate__uring *self)
+{
+    if (self->round != GATE__ROUND_TELLING || self->round_end)
+        return;
+    self->io.turn_ns = self->round_ns;
+    self->round = GATE__ROUND_OVER;
 }
 
 static int turn(struct gate__uring *self, uint64_t deadline_ns)
@@ -151,6 +192,7 @@ static int turn(struct gate__uring *self, uint64_t deadline_ns)
         watch_wake(self);
     if (self->cancel_due)
         gate__uring_send_cancels(self);
+    begin_round(self);
     return submit_and_wait(self, deadline_ns);
 }
 
@@ -217,8 +259,13 @@ static void walk(struct gate__uring *self)
 
 static void work_off(struct gate__uring *self)
 {
-    for (int i = 0; i < QUEUE_MAX && self->queue.first; i++)
-        gate__uring_try(self, gate__op_list_pop(&self->queue));
+    for (int i = 0; i < QUEUE_MAX && self->queue.first; i++) {
+        gate_op *op = gate__op_list_pop(&self->queue);
+
+        if (op == self->round_end)
+            self->round_end = NULL;
+        gate__uring_try(self, op);
+    }
 }
 
 int gate__uring_run(gate_io *io, uint64_t deadline_ns)
@@ -228,14 +275,17 @@ int gate__uring_run(gate_io *io, uint64_t deadline_ns)
     int rc = self->failed ? self->failed : turn(self, until_ns);
 
     io->now_ns = gate__clock_ns();
-    io->turn_ns = io->now_ns;
-    if (rc == 0)
+    int more = rc <= 0 || has_more(self);
+    self->starved = 0;
+    if (rc >= 0)
         walk(self);
     else if (rc != -EEXIST) /* that is about the calling thread */
         self->failed = rc;
     take_retries(self);
+    note_fetched(self, more || self->starved);
     work_off(self);
-    return rc;
+    end_round(self);
+    return rc < 0 ? rc : 0;
 }
 
 /* The counter is never read: each write is an event for the ring's wait. */

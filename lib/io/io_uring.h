@@ -86,6 +86,13 @@ struct gate__uring {
     int wake_due; /* the wait for it has to be submitted */
     int enter_fd; /* what io_uring_enter takes */
     unsigned enter_flags;
+    /* A round begins at round_ns and ends when all that had come by then has been told. */
+    uint64_t round_ns;
+    int round;             /* GATE__ROUND_... */
+    int starved;           /* input waits for a buffer */
+    unsigned round_left;   /* completions that it may still have: one for each request at most */
+    unsigned in_kernel;    /* ops whose request is in the ring: as many can have something */
+    gate_op *round_end;    /* the last op of it in the queue */
     int running;           /* the ring is enabled */
     pthread_t owner;       /* and this thread's */
     int failed;            /* -errno: the ring is of no use any more */

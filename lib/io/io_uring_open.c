@@ -106,7 +106,8 @@ static int set_up(struct gate__uring *self)
 {
     struct io_uring_params params = {
         .flags = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+                 IORING_SETUP_CLAMP,
         .cq_entries = self->sizes.completions,
     };
     int rc = io_uring_queue_init_params(self->sizes.submissions, &self->ring, &params);

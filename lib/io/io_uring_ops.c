@@ -90,6 +90,7 @@ static void complete(struct gate__uring *self, gate_op *op, int result, unsigned
 static void leave_ring(struct gate__uring *self, gate_op *op)
 {
     op->state &= (uint8_t)~OP_KERNEL;
+    self->in_kernel--;
     if (op->state & OP_CANCELLED)
         unlist(&self->cancel, op);
 }
@@ -124,6 +125,7 @@ static void issue(struct gate__uring *self, gate_op *op)
         return;
     }
     op->state |= OP_KERNEL;
+    self->in_kernel++;
     switch (op->kind) {
     case GATE_OP_ACCEPT:
         io_uring_prep_multishot_accept(sqe, sock_of_in(op)->fd, NULL, NULL,
@@ -269,6 +271,7 @@ static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring
     }
     if (cqe->flags & IORING_CQE_F_BUFFER) /* was taken for nothing */
         gate__uring_give_back(self, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+    self->starved |= is_passing(cqe->res);
     if (!is_passing(cqe->res))
         complete(self, op, cqe->res, 0);
     else if (op->state & OP_CANCELLED)

@@ -8,10 +8,30 @@ import select
 import signal
 import socket
 import subprocess
+import time
 import unittest
 
 from harness import (LIMIT, REJECT, SERVER, SERVER_OPTIONS, WELCOME, TestCase, read_all,
                      read_exactly, talk, unread, wait_until)
+
+
+class SuspendTest(TestCase):
+    """The process is stopped for longer than a deadline, as by SIGSTOP or a suspended machine."""
+
+    def test_requests_that_came_in_time_are_answered(self):
+        server = self.server("--framing", "line", "--timeout", "1s")
+        socks = [self.connect(server) for _ in range(600)]
+        for sock in socks[300:]:
+            sock.sendall(b"1\n")
+            self.assertEqual(read_exactly(sock, 19), WELCOME + b"\n")
+        socks = socks[300:] + [self.connect(server) for _ in range(300)]
+        server.process.send_signal(signal.SIGSTOP)
+        for sock in socks:
+            sock.sendall(b"1\n")
+        time.sleep(1.5)
+        server.process.send_signal(signal.SIGCONT)
+        for sock in socks:
+            self.assertEqual(read_exactly(sock, 19), WELCOME + b"\n")
 
 
 class StopTest(TestCase):

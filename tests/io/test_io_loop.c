@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "io/sock.h"
@@ -242,6 +243,87 @@ static void test_listener_that_shares_its_socket_is_not_missed_by_the_other(void
     far_close(loop, client);
 }
 
+/* ---- Time ---------------------------------------------------------------------------------- */
+
+static int late_fd;
+
+/* As if the process had been stopped while it waits, and something had come meanwhile. */
+static void send_and_take_long(int number)
+{
+    uint64_t end_ns = gate__clock_ns() + 20 * MS;
+
+    (void)number;
+    assert_int_equal(write(late_fd, "1", 1), 1);
+    while (gate__clock_ns() < end_ns)
+        ;
+}
+
+static void test_time_of_a_turn_is_not_later_than_what_it_has_told(void **state)
+{
+    const struct itimerval soon = {{0, 0}, {0, 2000}};
+    struct sigaction before, action = {.sa_handler = send_and_take_long};
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    uint64_t deadline;
+
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    for (int i = 0; i < 20; i++) {
+        join(loop, "127.0.0.1");
+        late_fd = loop->peer;
+        submit_recv(loop, end);
+        run_for(loop, 1);
+        deadline = time_of(loop) + 10 * MS;
+        assert_int_equal(setitimer(ITIMER_REAL, &soon, NULL), 0);
+        while (!end->in.finals && loop->io->turn_ns < deadline)
+            assert_int_equal(loop->io->ops->run(loop->io, deadline), 0);
+        assert_int_equal(end->in.finals, 1); /* it has come before the deadline */
+        submit_close(loop, end);
+        assert_int_equal(wait_out(loop, end), 0);
+        far_close(loop, loop->peer);
+        far_close(loop, loop->listener);
+        loop->peer = loop->listener = -1;
+    }
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+}
+
+/* More than one turn can fetch or take up. */
+static void test_time_of_a_turn_waits_for_all_that_was_ready(void **state)
+{
+    enum { MANY = 700 };
+    struct loop *loop = *state;
+    struct end *listener = loop->ends[0];
+    static struct end *ends[MANY];
+    static int clients[MANY];
+    int told = 0;
+    uint64_t sent_ns;
+
+    open_listener(loop, "127.0.0.1", 0);
+    submit_accept(loop, listener, 0);
+    for (int i = 0; i < MANY; i++) {
+        clients[i] = far_connect(loop, &loop->addr);
+        wait_accepted(loop, listener, 1);
+        assert_non_null(ends[i] = calloc(1, sizeof *ends[i]));
+        gate__sock_init(&ends[i]->sock, listener->accepted[0]);
+        listener->accepted_count = 0;
+        submit_recv(loop, ends[i]);
+    }
+    run_for(loop, 1);
+    for (int i = 0; i < MANY; i++)
+        far_send(loop, clients[i], "1", 1);
+    sent_ns = time_of(loop) + 1;
+    while (loop->io->turn_ns < sent_ns)
+        assert_int_equal(loop->io->ops->run(loop->io, sent_ns), 0);
+    for (int i = 0; i < MANY; i++)
+        told += ends[i]->in.finals;
+    assert_int_equal(told, MANY);
+    for (int i = 0; i < MANY; i++) {
+        submit_close(loop, ends[i]);
+        assert_int_equal(wait_out(loop, ends[i]), 0);
+        far_close(loop, clients[i]);
+        free(ends[i]);
+    }
+}
+
 /* ---- Several sockets in one loop ----------------------------------------------------------- */
 
 static void test_two_sockets_talk_in_one_loop(void **state)
@@ -429,6 +511,8 @@ static void test_wake_from_a_signal_handler_ends_the_next_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        OVER_KERNEL_LOOPS(test_time_of_a_turn_is_not_later_than_what_it_has_told),
+        OVER_LOOPS(test_time_of_a_turn_waits_for_all_that_was_ready),
         OVER_LOOPS(test_accept_stays_armed),
         OVER_KERNEL_LOOPS(test_accepted_descriptors_are_ready_for_use),
         OVER_LOOPS(test_accept_takes_a_long_queue_in_turns),

@@ -156,6 +156,10 @@ uint64_t sim_lib_bytes(const sim_world *world);
 /* Switches every knob off. What has happened stays. */
 void sim_heal(sim_world *world);
 
+/* The process is stopped for so long while it waits: the network goes on, and the next run() of
+ * each loop returns late and without having looked at anything. */
+void sim_stop_process(sim_world *world, uint64_t ns);
+
 /* A callback that takes its time: the clock moves, and nothing else. */
 void sim_spend(sim_world *world, uint64_t ns);
 

@@ -125,6 +125,7 @@ static void deliver(sim__io *io, sim__rec *rec, sim__result result)
         op->buf = result.bytes;
     }
     note_moved(io, rec, result.value);
+    rec->in_round = 0;
     if (result.flags & GATE_IO_MORE) {
         requeue(io, rec);
     } else {
@@ -163,6 +164,7 @@ void sim__complete(sim__io *io, sim__rec *rec, sim__result result)
         rec->sock->fd = -1; /* its owner sees that before the completion */
     }
     rec->finished = (result.flags & GATE_IO_MORE) == 0;
+    rec->in_round = 0; /* as if it came later */
     *io->held_end = held;
     io->held_end = &held->next;
     io->held_len++;
@@ -211,7 +213,7 @@ static void shuffle(sim_world *world, sim__rec **batch, size_t len)
 
 int sim__io_ready(const sim__io *io)
 {
-    if (io->woken || held_due(io)) {
+    if (io->woken || io->stopped || held_due(io)) {
         return 1;
     }
     for (const sim__rec *rec = io->recs; rec != NULL && io->held_len < held_room(io->world);
@@ -291,12 +293,46 @@ static void watch_lives(sim__io *io)
     }
 }
 
+/* A batch may be too small for all that is ready at a time. What is held, or cannot be done since
+ * others are, comes later. */
+static void begin_round(sim__io *io)
+{
+    if (io->in_round) {
+        return;
+    }
+    io->in_round = 1;
+    io->round_ns = io->world->now_ns;
+    for (sim__rec *rec = io->recs; rec != NULL; rec = rec->next) {
+        rec->in_round = (uint8_t)sim__ready(io, rec);
+    }
+}
+
+static void end_round(sim__io *io)
+{
+    for (const sim__rec *rec = io->recs; rec != NULL && io->held_len < held_room(io->world);
+         rec = rec->next) {
+        if (rec->in_round) {
+            return;
+        }
+    }
+    io->in_round = 0;
+    io->base.turn_ns = io->round_ns;
+}
+
 /* 1: there was something to return for. */
 static int take_stock(sim__io *io)
 {
+    size_t told;
+
     io->base.now_ns = io->world->now_ns;
-    io->base.turn_ns = io->world->now_ns;
-    if (finish_batch(io) > 0) {
+    if (io->stopped) {
+        io->stopped = 0;
+        return 1;
+    }
+    begin_round(io);
+    told = finish_batch(io);
+    end_round(io);
+    if (told > 0) {
         return 1;
     }
     if (io->woken) {

@@ -145,6 +145,50 @@ static void test_end_of_input_ends_the_request_of_eof(void **state)
     scene_close(&all.scene);
 }
 
+static void stop_process(sim_world *world, void *arg)
+{
+    sim_stop_process(world, *(const uint64_t *)arg);
+}
+
+/* As by SIGSTOP, or on a machine that was suspended: what came in time is answered. */
+static void test_process_that_was_stopped_over_a_deadline_answers_what_came_in_time(void **state)
+{
+    static const uint64_t long_ns = 60 * (uint64_t)SIM_SECOND;
+    static const sim_knobs plain = {0};
+    static const sim_knobs one_by_one = {.batch_max = 1};
+    const sim_knobs *knobs[] = {&plain, &one_by_one};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        desk all = {0};
+        sim_peer *peers[5];
+        line text[5];
+
+        desk_open(&all, knobs[i], gate_codec_line());
+        for (int j = 0; j < 5; j++) {
+            peers[j] = scene_peer(&all.scene, NULL);
+            text[j] = (line){peers[j], "e1\n"};
+            if (j > 0) { /* the last ones wait for their second request */
+                sim_in(all.scene.world, 3 * (uint64_t)SIM_SECOND, desk_send, &text[j]);
+            }
+            if (j > 2) {
+                sim_peer_send(peers[j], "e1\n", 3);
+            }
+        }
+        sim_in(all.scene.world, 2 * (uint64_t)SIM_SECOND, stop_process,
+               (void *)(uintptr_t)&long_ns);
+        scene_stop_in(&all.scene, 70 * (uint64_t)SIM_SECOND);
+        scene_serve(&all.scene);
+        desk_got(peers[0], ""); /* which has sent nothing */
+        assert_int_equal(peers[0]->end_ns - all.scene.start_ns, 62 * (uint64_t)SIM_SECOND);
+        desk_got(peers[1], "e1\n");
+        desk_got(peers[2], "e1\n");
+        desk_got(peers[3], "e1\ne1\n");
+        desk_got(peers[4], "e1\ne1\n");
+        scene_close(&all.scene);
+    }
+}
+
 static void test_reset_while_a_request_is_deferred(void **state)
 {
     desk all = {0};
@@ -389,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_half_close_waits_for_a_deferred_answer),
         cmocka_unit_test(test_end_of_input_ends_the_request_of_eof),
         cmocka_unit_test(test_reset_while_a_request_is_deferred),
+        cmocka_unit_test(test_process_that_was_stopped_over_a_deadline_answers_what_came_in_time),
         cmocka_unit_test(test_rejected_peer_gets_its_answer_with_input_unread),
         cmocka_unit_test(test_dripping_into_the_drain_is_cut_off),
         cmocka_unit_test(test_unread_reply_meets_the_write_deadline),

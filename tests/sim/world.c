@@ -282,6 +282,14 @@ void sim_heal(sim_world *world)
     world->knobs = (sim_knobs){0};
 }
 
+void sim_stop_process(sim_world *world, uint64_t ns)
+{
+    world->now_ns += ns;
+    for (sim__io *io = world->ios; io != NULL; io = io->next) {
+        io->stopped = 1;
+    }
+}
+
 void sim_spend(sim_world *world, uint64_t ns)
 {
     world->now_ns += ns;

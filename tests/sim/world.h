@@ -142,6 +142,7 @@ typedef struct sim__rec {
     uint8_t cancelled;
     uint8_t raced;    /* ... and gave something all the same */
     uint8_t finished; /* its final completion is held */
+    uint8_t in_round; /* it was ready when the round began, and has not been told since */
     int result;       /* look-up, injected connect failure */
 } sim__rec;
 
@@ -173,6 +174,9 @@ struct sim__io {
     size_t delivered; /* in this run */
     uint64_t progress;
     uint32_t idle_runs;
+    uint64_t round_ns; /* everything that was ready then ... */
+    int in_round;      /* ... has yet to be told */
+    int stopped;       /* the process was: run() is interrupted before it has looked */
     int running;
     int submitting; /* what is done now is told by a later run */
     volatile int woken;
