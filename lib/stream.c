@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 enum { NS_PER_MS = 1000000 };
+enum { EXPIRE_MAX = 32 }; /* timers of one turn: a request waits for no more of them */
 
 static void update(gate__stream *stream);
 
@@ -277,7 +278,7 @@ void gate__streams_expire(gate__streams *streams)
     uint64_t now_ns = streams->io->turn_ns;
     gate__timer *timer;
     gate__timers_advance(&streams->timers, now_ns / NS_PER_MS);
-    while ((timer = gate__timers_pop(&streams->timers))) {
+    for (int i = 0; i < EXPIRE_MAX && (timer = gate__timers_pop(&streams->timers)); i++) {
         gate__stream *stream = GATE__OWNER(timer, gate__stream, timer);
         gate__conn_expire(&stream->conn, now_ns);
         update(stream);

@@ -61,7 +61,8 @@ _Static_assert(sizeof(gate__stream) <= 496, "an idle connection fits 512 bytes")
 /* Takes a descriptor from accept. NULL: no memory; the descriptor is closed. */
 gate__stream *gate__stream_open(gate__streams *streams, int fd);
 
-/* Runs the timers that were due when the turn began: what came since has not been read. */
+/* Runs timers that were due when the turn began: what came since has not been read. Those that are
+ * too many for one turn are due at once in the next. */
 void gate__streams_expire(gate__streams *streams);
 /* Stops all, see gate__conn_stop. New ones may be opened: they are stopped too. */
 void gate__streams_stop(gate__streams *streams, uint64_t drain_deadline_ns);

@@ -16,7 +16,7 @@
 #include "io/sock.h"
 
 /* Ops tried in one turn; then events are looked for again. */
-enum { QUEUE_MAX = 512 };
+enum { QUEUE_MAX = 64 };
 
 #define WAKE_EVENT UINT64_MAX
 
@@ -195,6 +195,7 @@ static int run(gate_io *io, uint64_t deadline_ns)
     for (int i = 0; i < self->event_count; i++)
         note_event(self, &self->events[i]);
     take_retries(self);
+    self->told = 0;
     if (rc > 0)
         note_fetched(self);
     work_off(self);

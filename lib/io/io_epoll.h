@@ -61,6 +61,7 @@ struct gate__epoll {
     size_t round_left;  /* events that it may still have: one for each socket at most */
     gate_op *round_end; /* the last op of it in the queue */
     size_t watched;     /* sockets that are registered */
+    int told;           /* connections that were accepted in this turn */
     int event_count;    /* of this turn */
     int skipped;        /* the last turn did not look for events */
     struct epoll_event events[GATE__EPOLL_EVENTS];

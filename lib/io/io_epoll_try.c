@@ -11,7 +11,7 @@
 #include "io/sock.h"
 
 enum {
-    ACCEPT_MAX = 64,   /* connections taken before others have their turn */
+    ACCEPT_MAX = 64,   /* connections taken in a turn: others wait for no more of them */
     ACCEPT_SINGLY = 8, /* turns with one connection each */
     TABLE_MIN = 64
 };
@@ -161,7 +161,10 @@ static void end_accepting(struct gate__epoll *self, gate_sock *sock, int taken)
 static void try_accept(struct gate__epoll *self, gate_sock *sock)
 {
     gate_op *op = &sock->in;
+    int left = ACCEPT_MAX - self->told;
     int quota = accept_quota(self, sock);
+
+    quota = quota < left ? quota : left;
 
     op->aux += op->aux < ACCEPT_SINGLY;
     for (int taken = 0; taken < quota; taken++) {
@@ -175,6 +178,7 @@ static void try_accept(struct gate__epoll *self, gate_sock *sock)
             finish_accept(self, sock, -errno);
             return;
         }
+        self->told++;
         op->done(&self->io, op, fd, GATE_IO_MORE);
         if (op->state & OP_CANCELLED)
             return;

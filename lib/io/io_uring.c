@@ -10,7 +10,7 @@
 #include "io/sock.h"
 
 /* Ops of the queue that one turn takes up; then completions are looked for again. */
-enum { QUEUE_MAX = 512, SURELY_ALL = 16 };
+enum { QUEUE_MAX = 64, SURELY_ALL = 16 };
 
 /* What one waits for completions when the kernel has no memory to take submissions. */
 enum { RETRY_NS = 1000000, SLOW_NS = 1000000 };
@@ -121,7 +121,7 @@ static int submit_and_wait(struct gate__uring *self, uint64_t deadline_ns)
 {
     struct __kernel_timespec timeout;
     const struct __kernel_timespec *limit = NULL;
-    unsigned wait = !self->queue.first;
+    unsigned wait = !self->queue.first && !self->kept_due;
     int rc;
 
     if (wait && deadline_ns != UINT64_MAX) {
@@ -277,10 +277,14 @@ int gate__uring_run(gate_io *io, uint64_t deadline_ns)
     io->now_ns = gate__clock_ns();
     int more = rc <= 0 || has_more(self);
     self->starved = 0;
-    if (rc >= 0)
+    self->told = 0;
+    if (rc >= 0) {
+        gate__uring_tell_kept(self);
         walk(self);
-    else if (rc != -EEXIST) /* that is about the calling thread */
+        self->kept_due = gate__uring_tell_kept(self);
+    } else if (rc != -EEXIST) { /* that is about the calling thread */
         self->failed = rc;
+    }
     take_retries(self);
     note_fetched(self, more || self->starved);
     work_off(self);

@@ -29,7 +29,9 @@
  * come from another.
  *
  * An accept that is cancelled may have taken connections that nobody has been told about. They are
- * kept for the listener's next accept, so that a limit on connections is a limit.
+ * kept for the listener's next accept, so that a limit on connections is a limit. One that stays
+ * armed takes all that are queued at once: those beyond what others have to wait for in one turn
+ * are kept for the next turns.
  *
  * io_uring.c has the loop, io_uring_ops.c the ops, io_uring_cancel.c their cancelling;
  * io_uring_open.c makes the ring.
@@ -69,9 +71,9 @@ typedef struct gate__op_list {
     gate_op **last;
 } gate__op_list;
 
-/* A connection that a cancelled accept had taken. */
+/* A connection that nobody has been told about yet. */
 typedef struct gate__uring_kept {
-    const gate_sock *sock;
+    gate_sock *sock;
     int fd;
 } gate__uring_kept;
 
@@ -103,6 +105,8 @@ struct gate__uring {
     gate__retries retries; /* connects that wait for room in a Unix listener's queue */
     gate__uring_kept *kept;
     unsigned kept_count;
+    int kept_due;  /* some of them are for an accept that is armed */
+    unsigned told; /* connections of this turn that an armed accept was told of */
 };
 
 /* The default sizes where `sizes` is NULL. -ENOSYS, -EPERM, -ENOMEM, -EINVAL, ...: there is no
@@ -131,6 +135,8 @@ void gate__uring_begin(gate_op *op, uint8_t kind, unsigned flags, gate_op_done *
 void gate__uring_end(struct gate__uring *self, gate_op *op, int result, unsigned flags);
 /* Carries out what an op in the queue is there for. */
 void gate__uring_try(struct gate__uring *self, gate_op *op);
+/* Tells armed accepts of what was kept for them, as many as a turn may have. 1: there are more. */
+int gate__uring_tell_kept(struct gate__uring *self);
 /* What the ring says about an op. */
 void gate__uring_completed(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe);
 /* Submits the cancelling of the ops for which it is due, as far as there is room. */

@@ -12,7 +12,7 @@
 
 #include "io/sock.h"
 
-enum { ACCEPT_MAX = 64 }; /* connections taken before others have their turn */
+enum { ACCEPT_MAX = 64 }; /* connections taken in a turn: others wait for no more of them */
 
 static struct gate__uring *self_of(gate_io *io)
 {
@@ -146,7 +146,7 @@ static void issue(struct gate__uring *self, gate_op *op)
 
 /* ---- Accept -------------------------------------------------------------------------------- */
 
-static int keep(struct gate__uring *self, const gate_sock *sock, int fd)
+static int keep(struct gate__uring *self, gate_sock *sock, int fd)
 {
     if (self->kept_count == self->sizes.completions)
         return 0;
@@ -168,6 +168,31 @@ static int take_kept(struct gate__uring *self, const gate_sock *sock)
     return -1;
 }
 
+/* The first that was kept for an accept that is armed: its place, or kept_count. */
+static unsigned find_kept(const struct gate__uring *self)
+{
+    unsigned i = 0;
+
+    while (i < self->kept_count &&
+           (self->kept[i].sock->in.kind != GATE_OP_ACCEPT ||
+            (self->kept[i].sock->in.state & (OP_KERNEL | OP_CANCELLED)) != OP_KERNEL))
+        i++;
+    return i;
+}
+
+int gate__uring_tell_kept(struct gate__uring *self)
+{
+    unsigned i;
+
+    while ((i = find_kept(self)) < self->kept_count && self->told < ACCEPT_MAX) {
+        gate_sock *sock = self->kept[i].sock;
+
+        self->told++;
+        sock->in.done(&self->io, &sock->in, take_kept(self, sock), GATE_IO_MORE);
+    }
+    return i < self->kept_count;
+}
+
 static void on_accept(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
 {
     int more = (cqe->flags & IORING_CQE_F_MORE) != 0;
@@ -178,8 +203,11 @@ static void on_accept(struct gate__uring *self, gate_op *op, const struct io_uri
         complete(self, op, cqe->res, 0);
         return;
     }
-    if (!(op->state & OP_CANCELLED) || !keep(self, sock_of_in(op), cqe->res))
+    int later = (op->state & OP_CANCELLED) || self->kept_count || self->told == ACCEPT_MAX;
+    if (!later || !keep(self, sock_of_in(op), cqe->res)) {
+        self->told += self->told < ACCEPT_MAX;
         op->done(&self->io, op, cqe->res, GATE_IO_MORE);
+    }
     if (more)
         return;
     if (op->state & OP_CANCELLED)
@@ -193,7 +221,7 @@ static void try_accept(struct gate__uring *self, gate_op *op)
 {
     gate_sock *sock = sock_of_in(op);
 
-    for (int quota = ACCEPT_MAX; quota > 0; quota--) {
+    for (; self->told < ACCEPT_MAX; self->told++) {
         int fd = take_kept(self, sock);
 
         if (fd < 0 && !(op->flags & GATE_IO_NOWAIT)) {

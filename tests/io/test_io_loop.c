@@ -94,6 +94,31 @@ static void test_accept_takes_a_long_queue_in_turns(void **state)
         far_close(loop, clients[i]);
 }
 
+/* What others wait for in a turn is bounded, however long the queue is. */
+static void test_accepts_of_a_turn_are_bounded(void **state)
+{
+    enum { MANY = 500, OF_A_TURN = 64 };
+    struct loop *loop = *state;
+    struct end *end = loop->ends[0];
+    static int clients[MANY];
+    size_t sum = 0;
+
+    set_addr(&loop->addr, "127.0.0.1", 0);
+    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, MANY, 0), 0);
+    for (size_t i = 0; i < MANY; i++)
+        clients[i] = far_connect(loop, &loop->addr);
+    submit_accept(loop, end, 0);
+    while (sum < MANY) {
+        assert_int_equal(ops_of(loop)->run(loop->io, time_of(loop) + 1000 * MS), 0);
+        assert_in_range(end->accepted_count, 0, OF_A_TURN);
+        sum += end->accepted_count;
+        while (end->accepted_count > 0)
+            ops_of(loop)->discard(loop->io, end->accepted[--end->accepted_count]);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        far_close(loop, clients[i]);
+}
+
 static void test_accept_nowait_ends_with_the_queue(void **state)
 {
     struct loop *loop = *state;
@@ -511,6 +536,7 @@ static void test_wake_from_a_signal_handler_ends_the_next_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        OVER_KERNEL_LOOPS(test_accepts_of_a_turn_are_bounded),
         OVER_KERNEL_LOOPS(test_time_of_a_turn_is_not_later_than_what_it_has_told),
         OVER_LOOPS(test_time_of_a_turn_waits_for_all_that_was_ready),
         OVER_LOOPS(test_accept_stays_armed),

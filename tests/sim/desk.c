@@ -39,7 +39,7 @@ void desk_open(desk *all, const sim_knobs *knobs, const gate_codec *codec)
     if (all->options.log_level == 0) {
         all->options.log_level = GATE_LOG_DEBUG;
     }
-    scene_open(&all->scene, 1, knobs, &all->options, 5);
+    scene_open(&all->scene, 1, knobs, &all->options, all->backlog ? all->backlog : 5);
 }
 
 void desk_answer_late(sim_world *world, void *arg)

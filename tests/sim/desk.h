@@ -17,6 +17,7 @@ typedef struct desk {
     gate_request *deferred[DEFERRED_MAX];
     char bodies[DEFERRED_MAX];
     int deferred_count;
+    int backlog; /* 0: 5 */
     int handled;
     int answer_result;
     size_t reply_len; /* of a 'b'ig reply */

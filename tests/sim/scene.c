@@ -13,6 +13,7 @@ static void note_event(const gate_event *event, void *arg)
     if (event->reason != 0 && event->reason < GATE_CLOSE_COUNT) {
         all->closed_ns[event->reason] = sim_now(all->world);
         all->closed_by[event->worker]++;
+        sim_spend(all->world, all->close_ns);
     }
     all->paused += strncmp(event->text, "cannot accept", 13) == 0;
     all->resumed += strncmp(event->text, "accepting again", 15) == 0;

@@ -145,6 +145,62 @@ static void test_end_of_input_ends_the_request_of_eof(void **state)
     scene_close(&all.scene);
 }
 
+/* ---- What a request waits for ---- */
+
+typedef struct hurry {
+    desk all;
+    uint64_t before; /* closes before it came */
+    uint64_t after;  /* ... and until it was answered */
+    sim_peer *peer;
+} hurry;
+
+static uint64_t closes(const hurry *one)
+{
+    return one->all.scene.closed_by[0];
+}
+
+static void note_answer(sim_peer *peer, void *arg)
+{
+    hurry *one = arg;
+
+    if (peer->got_len > 3 && one->after == 0) {
+        one->after = closes(one);
+    }
+}
+
+static void send_hurried(sim_world *world, void *arg)
+{
+    hurry *one = arg;
+
+    (void)world;
+    one->before = closes(one);
+    one->peer->changed = note_answer;
+    one->peer->arg = one;
+    sim_peer_send(one->peer, "e1\n", 3);
+}
+
+/* A crowd whose time is up at the same moment; telling of each close takes a while. */
+static void test_request_waits_for_a_bounded_number_of_closes(void **state)
+{
+    enum { CROWD = 1000, AT_MOST = 2 * 32 };
+    hurry one = {.all = {.backlog = CROWD + 1}};
+
+    (void)state;
+    desk_open(&one.all, NULL, gate_codec_line());
+    one.all.scene.close_ns = 10000;
+    for (int i = 0; i < CROWD; i++) {
+        scene_peer(&one.all.scene, NULL);
+    }
+    one.peer = scene_peer(&one.all.scene, NULL);
+    sim_peer_send(one.peer, "e0\n", 3);
+    sim_in(one.all.scene.world, 5 * (uint64_t)SIM_SECOND + 100000, send_hurried, &one);
+    scene_stop_in(&one.all.scene, 20 * (uint64_t)SIM_SECOND);
+    scene_serve(&one.all.scene);
+    assert_in_range(one.before, 1, CROWD - 1);
+    assert_in_range(one.after - one.before, 0, AT_MOST);
+    scene_close(&one.all.scene);
+}
+
 static void stop_process(sim_world *world, void *arg)
 {
     sim_stop_process(world, *(const uint64_t *)arg);
@@ -433,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_half_close_waits_for_a_deferred_answer),
         cmocka_unit_test(test_end_of_input_ends_the_request_of_eof),
         cmocka_unit_test(test_reset_while_a_request_is_deferred),
+        cmocka_unit_test(test_request_waits_for_a_bounded_number_of_closes),
         cmocka_unit_test(test_process_that_was_stopped_over_a_deadline_answers_what_came_in_time),
         cmocka_unit_test(test_rejected_peer_gets_its_answer_with_input_unread),
         cmocka_unit_test(test_dripping_into_the_drain_is_cut_off),
