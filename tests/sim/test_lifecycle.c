@@ -262,6 +262,31 @@ static void test_stop_drains(void **state)
     scene_close(&all.scene);
 }
 
+/* Silent for long, and all ask at the moment of the stop; one is read before the stop is seen. */
+static void test_stop_answers_what_has_arrived_on_silent_connections(void **state)
+{
+    enum { PEERS = 4 };
+    static const sim_knobs one_by_one = {.batch_max = 1};
+    desk all = {.options = {.timeout_ms = 60000}};
+    sim_peer *peers[PEERS];
+    line text[PEERS];
+
+    (void)state;
+    desk_open(&all, &one_by_one, gate_codec_line());
+    for (int i = 0; i < PEERS; i++) {
+        peers[i] = scene_peer(&all.scene, NULL);
+        sim_peer_send(peers[i], "e1\n", 3);
+        text[i] = (line){peers[i], "e2\n"};
+        sim_in(all.scene.world, 3 * second, desk_send, &text[i]);
+    }
+    scene_stop_in(&all.scene, 3 * second);
+    scene_serve(&all.scene);
+    for (int i = 0; i < PEERS; i++) {
+        desk_got(peers[i], "e1\ne2\n");
+    }
+    scene_close(&all.scene);
+}
+
 static void test_drain_deadline_cuts_the_rest(void **state)
 {
     desk all = {.options = {.drain_timeout_ms = 2000, .timeout_ms = 60000}};
@@ -404,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_over_connections_max_the_next_waits),
         cmocka_unit_test(test_over_peer_connections_max_the_next_is_closed),
         cmocka_unit_test(test_stop_drains),
+        cmocka_unit_test(test_stop_answers_what_has_arrived_on_silent_connections),
         cmocka_unit_test(test_drain_deadline_cuts_the_rest),
         cmocka_unit_test(test_drain_has_a_default_of_its_own),
         cmocka_unit_test(test_the_end_of_a_drain_is_waited_for),
