@@ -22,9 +22,9 @@
  * GATE_NEVER means no limit; where a time-out is an int, that is -1, and other negative numbers are
  * -EINVAL.
  *
- * Addresses: an address is "127.0.0.1", "::1" (brackets are allowed), a host name, "*" for every
- * IPv6 and IPv4 address of the machine, "unix:/path" or "unix:@abstract". The port is not used for
- * the two Unix forms.
+ * Addresses: an address is "127.0.0.1" (four decimal numbers), "::1" or "fe80::1%eth0" (brackets
+ * are allowed), a host name, "*" for every IPv6 and IPv4 address of the machine, "unix:/path" or
+ * "unix:@abstract". The port is not used for the two Unix forms.
  *
  * Structs have no padding on any machine: fields of 8 bytes are at offsets divisible by 8, pointers
  * come in pairs, and a field that fills a gap is named reserved and has to be 0.

@@ -11,8 +11,9 @@
 #include "core/text.h"
 
 enum {
-    HOST_MAX = 253,   /* of a name in the domain name system */
-    SYSTEMD_MAX = 255 /* of FileDescriptorName= */
+    HOST_MAX = 253,    /* of a name in the domain name system */
+    SYSTEMD_MAX = 255, /* of FileDescriptorName= */
+    ZONE_MAX = 15      /* of the name of an interface */
 };
 
 #define DIGITS "0123456789"
@@ -20,12 +21,40 @@ enum {
 
 static const size_t path_offset = offsetof(struct sockaddr_un, sun_path);
 
-/* Digits and dots alone are never a name: it is an IPv4 address that somebody mistyped, and which
- * the resolver would take for another one ("1.2.3" for 1.2.0.3). */
+/* A decimal, octal or hexadecimal number at the start of text. */
+static size_t number_len(const char *text)
+{
+    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
+        return 2 + strspn(text + 2, DIGITS "abcdefABCDEF");
+    return strspn(text, DIGITS);
+}
+
+/* Only numbers and dots: what inet_aton(3) takes for an IPv4 address, or nearly. */
+static int is_numbers(const char *text)
+{
+    for (;; text++) {
+        text += number_len(text);
+        if (*text != '.')
+            return *text == '\0';
+    }
+}
+
+/* Numbers and dots are never a name: it is an IPv4 address that somebody mistyped or disguised, and
+ * which the resolver would take for another one ("1.2.3" for 1.2.0.3, "0x7f.1" for 127.0.0.1). */
 static int is_name(const char *text)
 {
-    return text[0] != '.' && text[strspn(text, NAME_BYTES)] == '\0' &&
-           text[strspn(text, DIGITS ".")] != '\0';
+    return text[0] != '.' && text[strspn(text, NAME_BYTES)] == '\0' && !is_numbers(text);
+}
+
+/* An interface has any name without blanks and slashes; a number was read before. */
+static int is_zone(const char *text)
+{
+    size_t len = strnlen(text, ZONE_MAX + 1);
+
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~' || strchr("/%[]", text[i]))
+            return 0;
+    return len > 0 && len <= ZONE_MAX && text[strspn(text, DIGITS)] != '\0';
 }
 
 static int has_prefix(const char *text, const char *prefix)
@@ -75,7 +104,7 @@ static int parse_in6(gate__sockaddr *set, const char *text, uint16_t port)
     if (inet_pton(AF_INET6, digits, &ip) != 1)
         return -EINVAL;
     if (text[len] == '%' && !gate__text_decimal(text + len + 1, UINT32_MAX, &scope))
-        return is_name(text + len + 1) ? 1 : -EINVAL;
+        return is_zone(text + len + 1) ? 1 : -EINVAL;
     set_in6(set, &ip, (uint32_t)scope, port);
     return 0;
 }
@@ -88,8 +117,7 @@ static int parse_bracketed(gate__sockaddr *set, const char *host, size_t len, ui
         return -EINVAL;
     memcpy(inner, host + 1, len - 2);
     inner[len - 2] = '\0';
-    /* What has to be looked up must come without the brackets. */
-    return parse_in6(set, inner, port) == 0 ? 0 : -EINVAL;
+    return parse_in6(set, inner, port);
 }
 
 int gate__addr_numeric(gate__sockaddr *set, const char *host, uint16_t port)
@@ -300,9 +328,9 @@ static int check_host(const char *host, int bracketed, const char **why)
         return 0;
     if (host[strspn(host, DIGITS)] == '\0')
         return refuse(why, rc, "a port alone has a colon before it: write :9001");
-    if (host[strspn(host, DIGITS ".")] == '\0')
+    if (is_numbers(host))
         return refuse(why, rc,
-                      "an IPv4 address has four numbers of 0 to 255: "
+                      "an IPv4 address is four decimal numbers of 0 to 255: "
                       "write 127.0.0.1:9001");
     return refuse(why, rc,
                   "this is neither a host name nor an IPv4 address: "

@@ -24,9 +24,11 @@ typedef struct gate__sockaddr {
 } gate__sockaddr;
 
 /* Fills *set from "*", "192.0.2.1", "::1", "[::1]", "unix:/path" or "unix:@name", and the port.
- * 1: host is a name and has to be looked up. 0: done. -EINVAL: empty, or not well formed (a bracket
- * missing, a character that no host name has). -ENAMETOOLONG: over 253 bytes, or a Unix path that
- * sun_path cannot hold (never truncated). "*" is :: (the listener makes it dual-stack). */
+ * 1: host is a name and has to be looked up, or an IPv6 address with the name of a zone
+ * ("fe80::1%eth0", also in brackets), of which the system knows the number. 0: done. -EINVAL:
+ * empty, or not well formed (a bracket missing, a character that no host name has, numbers that are
+ * no IPv4 address). -ENAMETOOLONG: over 253 bytes, or a Unix path that sun_path cannot hold (never
+ * truncated). "*" is :: (the listener makes it dual-stack). */
 int gate__addr_numeric(gate__sockaddr *set, const char *host, uint16_t port);
 
 /* Room for every address as text: "unix:@", 4 bytes for each of a name, and a NUL. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "io/resolve.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -90,11 +93,37 @@ static int look_up(const char *host, uint16_t port, gate__sockaddr *addrs, uint1
     return *count ? 0 : GATE_ENAME;
 }
 
+/* An IPv6 address with the name of a zone: 0, -ENODEV where there is no such interface. 1: another
+ * host. */
+static int find_zone(const char *host, uint16_t port, gate__sockaddr *addr)
+{
+    const char *ip = host + (*host == '['), *zone = strchr(host, '%');
+    char text[INET6_ADDRSTRLEN + IF_NAMESIZE], name[IF_NAMESIZE];
+    unsigned index;
+
+    if (!zone)
+        return 1;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(zone + 1, "]"), zone + 1);
+    index = if_nametoindex(name);
+    if (!index)
+        return -errno;
+    snprintf(text, sizeof text, "%.*s%%%u", (int)(zone - ip), ip, index);
+    return gate__addr_numeric(addr, text, port);
+}
+
+/* What needs no thread. */
+static int find_at_once(const char *host, uint16_t port, gate__sockaddr *addr)
+{
+    int rc = gate__addr_numeric(addr, host, port);
+
+    return rc == 1 ? find_zone(host, port, addr) : rc;
+}
+
 int gate__resolve_now(const char *host, uint16_t port, gate__sockaddr *addr)
 {
     gate__sockaddr addrs[GATE_RESOLVE_MAX];
     uint16_t count, own = 0;
-    int rc = gate__addr_numeric(addr, host, port);
+    int rc = find_at_once(host, port, addr);
 
     if (rc != 1)
         return rc;
@@ -277,7 +306,7 @@ int gate__resolve_start(gate_resolve *resolve, gate__resolve_notify *notify, voi
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct job *job;
-    int rc = gate__addr_numeric(&resolve->addrs[0], resolve->host, resolve->port);
+    int rc = find_at_once(resolve->host, resolve->port, &resolve->addrs[0]);
 
     resolve->count = rc == 0;
     resolve->job = NULL;

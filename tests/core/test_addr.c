@@ -94,8 +94,9 @@ static void test_names_are_left_to_the_resolver(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "localhost", "example.com", "example.com.", "a_b-c.d1",     "1and1.com",
-        "x",         "3com",        "0x7f",         "fe80::1%eth0", "xn--bcher-kva.example"};
+        "localhost", "example.com", "example.com.", "a_b-c.d1",       "1and1.com",
+        "x",         "3com",        "7fx",          "fe80::1%eth0",   "xn--bcher-kva.example",
+        "0x7g",      "cafe.de",     "0x7f.example", "[fe80::1%eth0]", "fe80::1%br-lan.7"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         expect_numeric(names[i], 1);
 }
@@ -136,11 +137,31 @@ static void test_malformed_hosts_are_refused(void **state)
                                         "\xc3\xa9",
                                         "a:80",
                                         "::1%eth0]",
-                                        "[fe80::1%eth0]",
+                                        "[fe80::1%eth0",
                                         "unix:",
                                         "unix:@",
                                         "127.0.0.1 ",
                                         "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000"};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        expect_numeric(hosts[i], -EINVAL);
+}
+
+/* The C library would take them for 127.0.0.1. */
+static void test_disguised_ipv4_addresses_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"0x7f.1",     "0x7f000001", "0x7f.0.0.1", "0X7F.0X1",
+                                        "127.0x1",    "0177.0.0.1", "2130706433", "127.1",
+                                        "127.0.0.1.", "0x7f.",      "0x"};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        expect_numeric(hosts[i], -EINVAL);
+}
+
+static void test_names_that_no_interface_has_are_no_zones(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"[::1%a/b]", "::1%a%b", "::1%a b", "::1%\xe4",
+                                        "::1%sixteen_bytes_it"};
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
         expect_numeric(hosts[i], -EINVAL);
 }
@@ -370,6 +391,8 @@ static void test_parse_says_what_is_wrong_and_what_to_write(void **state)
         {"9001:9001", "colon before it"},
         {"256.0.0.1:80", "0 to 255"},
         {"127.1:80", "0 to 255"},
+        {"0x7f.1:80", "0 to 255"},
+        {"0x7f000001:80", "0 to 255"},
         {" host:80", "neither"},
         {"ho st:80", "neither"},
         {"http//host:80", "neither"},
@@ -452,6 +475,8 @@ int main(void)
         cmocka_unit_test(test_numeric_fills_the_socket_address),
         cmocka_unit_test(test_names_are_left_to_the_resolver),
         cmocka_unit_test(test_malformed_hosts_are_refused),
+        cmocka_unit_test(test_disguised_ipv4_addresses_are_refused),
+        cmocka_unit_test(test_names_that_no_interface_has_are_no_zones),
         cmocka_unit_test(test_a_name_of_253_bytes_is_the_longest),
         cmocka_unit_test(test_a_unix_path_is_never_truncated),
         cmocka_unit_test(test_format_escapes_control_characters_of_a_path),

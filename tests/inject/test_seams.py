@@ -24,6 +24,7 @@ HARMLESS = set("""
 EXCUSED = {
     "write": "to an eventfd that is never full, and does not block",
     "ppoll": "once the socket's own time-out has ended in vain; then the call is tried again",
+    "if_nametoindex": "tests of faults ask for no zone; it sets errno",
     "pthread_atfork": "once in a program's life, and not again in these tests",
     "pthread_setname_np": "a thread without a name does its work all the same",
     "sigtimedwait": "its usual end is EAGAIN, and it is not looked at",

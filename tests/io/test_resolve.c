@@ -3,6 +3,7 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -42,6 +43,27 @@ static void test_numbers_and_unix_names_need_no_look_up(void **state)
     assert_int_equal(resolve(&look_up, "[::1]"), 0);
     assert_int_equal(resolve(&look_up, "unix:/tmp/gate"), 0);
     assert_int_equal(look_up.addrs[0].u.any.sa_family, AF_UNIX);
+    assert_int_equal(names_asked(), asked);
+}
+
+static void test_zone_of_an_ipv6_address_is_found_by_its_name(void **state)
+{
+    static const char *const hosts[] = {"fe80::1%lo", "[fe80::1%lo]"};
+    gate_resolve look_up;
+    gate__sockaddr addr;
+    int asked = names_asked();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        assert_int_equal(resolve(&look_up, hosts[i]), 0);
+        assert_int_equal(look_up.count, 1);
+        assert_int_equal(look_up.addrs[0].u.in6.sin6_scope_id, if_nametoindex("lo"));
+        assert_int_equal(gate__addr_port(&look_up.addrs[0]), 9001);
+        assert_int_equal(gate__resolve_now(hosts[i], 9001, &addr), 0);
+        assert_int_equal(addr.u.in6.sin6_scope_id, if_nametoindex("lo"));
+    }
+    assert_int_equal(resolve(&look_up, "[fe80::1%no-such]"), -ENODEV);
+    assert_int_equal(look_up.count, 0);
     assert_int_equal(names_asked(), asked);
 }
 
@@ -364,6 +386,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_numbers_and_unix_names_need_no_look_up),
+        TEST(test_zone_of_an_ipv6_address_is_found_by_its_name),
         TEST(test_what_is_no_name_is_not_looked_up),
         TEST(test_addresses_keep_their_order_and_get_the_port),
         TEST(test_addresses_beyond_the_room_are_dropped),
