@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,8 +39,8 @@ static const args_option options[] = {
     {.name = "max-reply", .value = "SIZE", .kind = ARGS_SIZE, PLACE(reply_max), .min = 1,
      .max = 1 << 30, .help = "bytes of a reply (default 1M)"},
     {.group = "Time", .name = "timeout", .value = "TIME", .kind = ARGS_DURATION, PLACE(timeout_ms),
-     .min = 1, .max = ARGS_LONGEST,
-     .help = "for look-up, connect, request and reply together\n(default 5s)"},
+     .min = 1, .max = ARGS_OR_NEVER,
+     .help = "for look-up, connect, request and reply together,\nor never (default 5s)"},
     {.name = "delay", .value = "TIME", .kind = ARGS_DURATION, PLACE(delay_ms), .max = ARGS_LONGEST,
      .help = "wait between connect and request (default 0)"},
     {.name = "retry", .value = "N", .kind = ARGS_NUMBER, PLACE(retry), .max = 1000000,
@@ -60,7 +61,8 @@ static const char brief[] =
     "  gate-client localhost:9001 hello --expect 'please go out!'\n"
     "  gate-client --framing line unix:/run/door - < request\n"
     "\n"
-    "Sends MESSAGE (default 1; - reads standard input) to ADDR and prints the reply.\n"
+    "Sends MESSAGE to ADDR and prints the reply. - reads standard input, and so does\n"
+    "no MESSAGE where that is a file or a pipe; else 1 is sent.\n"
     "  --timeout TIME      for everything together (default 5s)\n"
     "  --expect TEXT       exit 1 if the reply is another\n"
     "  --json              reply, times and outcome as JSON\n"
@@ -68,8 +70,10 @@ static const char brief[] =
 
 static const char usage[] =
     "Usage: gate-client [OPTION]... [ADDR [MESSAGE|-]]\n"
-    "Sends MESSAGE (default 1; - reads standard input) to ADDR (default 127.0.0.1:9001) and\n"
-    "prints the reply. ADDR is host:port, :port, [::1]:9001, unix:/path or unix:@name.\n";
+    "Sends MESSAGE to ADDR (default 127.0.0.1:9001) and prints the reply. ADDR is\n"
+    "host:port, :port, [::1]:9001, unix:/path or unix:@name. The MESSAGE - is read from\n"
+    "standard input, and so is one that is left out where that is a file or a pipe; else\n"
+    "it is 1.\n";
 
 static const char more[] =
     "\n"
@@ -86,7 +90,10 @@ static const args_program program = {
 /* One run: what to send where, and what came of it. */
 typedef struct exchange {
     const settings *set;
-    const char *target; /* as it was written */
+    const char *target; /* as it was written, with the port */
+    char shown[sizeof((gate_addr *)0)->host + 16];
+    const char *word; /* the message on the command line, or NULL */
+    int portless;     /* the address was written without a port */
     gate_addr addr;
     gate_codec codec;
     char *request;
@@ -119,6 +126,16 @@ static void wait_ms(uint32_t ms)
 
 /* ---- The exchange --------------------------------------------------------------------------- */
 
+/* At least a millisecond; -1 where there is no limit. */
+static int left_of(uint32_t timeout_ms, int64_t spent_ns)
+{
+    int64_t left_ms = (int64_t)timeout_ms - spent_ns / 1000000;
+
+    if (timeout_ms == GATE_NEVER)
+        return -1;
+    return left_ms > 1 ? (int)left_ms : 1;
+}
+
 /* Connect and call share one deadline; the delay between them doesn't count. */
 static void try_once(exchange *ex)
 {
@@ -126,7 +143,8 @@ static void try_once(exchange *ex)
     gate_client_options wanted = {
         .size = sizeof(wanted), .timeout_ms = set->timeout_ms, .codec = &ex->codec};
     gate_client *client = NULL;
-    int64_t start = read_clock(), left_ms;
+    int64_t start = read_clock();
+    int left_ms;
 
     ex->attempts++;
     ex->reply_len = 0;
@@ -135,12 +153,12 @@ static void try_once(exchange *ex)
     ex->connect_ns = read_clock() - start;
     if (ex->code < 0)
         return;
-    left_ms = (int64_t)set->timeout_ms - ex->connect_ns / 1000000;
+    left_ms = left_of(set->timeout_ms, ex->connect_ns);
     wait_ms(set->delay_ms);
     start = read_clock();
     ex->reply_len = set->reply_max;
-    ex->code = gate_client_call(client, ex->request, ex->request_len, ex->reply, &ex->reply_len,
-                                left_ms > 1 ? (int)left_ms : 1);
+    ex->code =
+        gate_client_call(client, ex->request, ex->request_len, ex->reply, &ex->reply_len, left_ms);
     ex->exchange_ns = read_clock() - start;
     gate_client_close(client);
 }
@@ -204,6 +222,12 @@ static int report_failure(const exchange *ex)
             report_hint("the socket's file does not exist: is gate-server running?");
         else if (ex->code == -ETIMEDOUT)
             report_hint("--timeout gives more time");
+        else if (ex->code == -EAGAIN)
+            report_hint("no thread could be started to look the name up (see ulimit -u): an "
+                        "address in numbers needs none");
+        else if (ex->code == -EINVAL && strncmp(ex->addr.host, "fe80:", 5) == 0)
+            report_hint("a link-local address needs its interface: write [%s%%eth0]:%u",
+                        ex->addr.host, ex->addr.port);
     }
     return report_exit_code(ex->code);
 }
@@ -294,6 +318,29 @@ static void print_json(const exchange *ex, int exit_code)
 
 /* ---- Getting ready -------------------------------------------------------------------------- */
 
+/* Does the framing carry the first len bytes of the request? */
+static int is_carried(const exchange *ex, size_t len)
+{
+    gate_wrap wrap;
+
+    return ex->codec.encode == NULL ||
+           ex->codec.encode(&ex->codec, (const uint8_t *)ex->request, len, &wrap) == 0;
+}
+
+/* Lines of text, as other programs write them, end with a line feed. A framing that has no place
+ * for it says by itself where the message ends. */
+static void drop_line_end(exchange *ex)
+{
+    size_t len = ex->request_len;
+
+    if (len == 0 || ex->request[len - 1] != '\n' || is_carried(ex, len))
+        return;
+    if (is_carried(ex, len - 1))
+        ex->request_len = len - 1;
+    else if (len > 1 && ex->request[len - 2] == '\r' && is_carried(ex, len - 2))
+        ex->request_len = len - 2;
+}
+
 static int read_input(exchange *ex)
 {
     size_t room = 0;
@@ -315,23 +362,73 @@ static int read_input(exchange *ex)
     }
 }
 
-static int take_message(exchange *ex, const char *message)
+/* Not a terminal, where people would wait for an answer; and not /dev/null. */
+static int has_input(void)
 {
+    struct stat what;
+
+    return !report_was_closed(STDIN_FILENO) && fstat(STDIN_FILENO, &what) == 0 &&
+           (S_ISREG(what.st_mode) || S_ISFIFO(what.st_mode) || S_ISSOCK(what.st_mode));
+}
+
+static int take_word(exchange *ex, const char *word)
+{
+    free(ex->request);
+    ex->request = strdup(word);
+    ex->request_len = strlen(word);
+    return ex->request == NULL ? -ENOMEM : 0;
+}
+
+static int take_message(exchange *ex)
+{
+    int dash = ex->word != NULL && strcmp(ex->word, "-") == 0;
     int result = 0;
 
-    if (strcmp(message, "-") == 0) {
+    if (dash && report_was_closed(STDIN_FILENO))
+        result = -EBADF;
+    else if (dash || (ex->word == NULL && has_input()))
         result = read_input(ex);
-    } else {
-        ex->request = strdup(message);
-        ex->request_len = strlen(message);
-    }
+    if (result == 0 && !dash && ex->request_len == 0)
+        result = take_word(ex, ex->word != NULL ? ex->word : "1");
+    else if (result == 0)
+        drop_line_end(ex);
     ex->reply = malloc(ex->set->reply_max);
-    if (ex->request == NULL || ex->reply == NULL)
+    if (result == 0 && ex->reply == NULL)
         result = -ENOMEM;
     if (result == 0)
         return 0;
-    report_error("cannot read the message: %s", strerror(-result));
+    report_error("cannot read the message: %s",
+                 result == -EBADF ? "standard input is closed" : strerror(-result));
     return GATE_EXIT_LOCAL;
+}
+
+/* With the port that was left out, since it says what was tried. */
+static void show_address(exchange *ex)
+{
+    const gate_addr *addr = &ex->addr;
+
+    if (addr->kind == GATE_ADDR_TCP) {
+        ex->portless = ex->target[strcspn(ex->target, "]:")] == '\0' ||
+                       ex->target[strlen(ex->target) - 1] == ']';
+        snprintf(ex->shown, sizeof(ex->shown), strchr(addr->host, ':') ? "[%s]:%u" : "%s:%u",
+                 addr->host, addr->port);
+        ex->target = ex->shown;
+    }
+}
+
+/* gate-client HOST PORT is what other programs take. */
+static int is_port(const exchange *ex, const char *word)
+{
+    return ex->portless && word[strspn(word, "0123456789")] == '\0' && strlen(word) >= 2 &&
+           strlen(word) <= 5;
+}
+
+static void hint_at_port(const exchange *ex, const char *port)
+{
+    int is_ipv6 = strchr(ex->addr.host, ':') != NULL;
+
+    report_hint("%s is taken for the message: for that port write %s%s%s:%s", port,
+                is_ipv6 ? "[" : "", ex->addr.host, is_ipv6 ? "]" : "", port);
 }
 
 /* A host that was left out, "*" for a server, is this machine for a client. */
@@ -354,6 +451,7 @@ static int take_address(exchange *ex)
     }
     if (strcmp(ex->addr.host, "*") == 0)
         strcpy(ex->addr.host, "localhost");
+    show_address(ex);
     return 0;
 }
 
@@ -361,17 +459,24 @@ static int take_operands(exchange *ex, int count, char **operands)
 {
     int result;
 
-    if (count > 2) {
-        report_error("unexpected operand '%s'", operands[2]);
-        report_hint("quote a message of several words");
-        return GATE_EXIT_USAGE;
-    }
-    if (count > 0)
+    if (count == 1 && strcmp(operands[0], "-") == 0)
+        ex->word = operands[0];
+    else if (count > 0)
         ex->target = operands[0];
+    if (count > 1)
+        ex->word = operands[1];
     result = take_address(ex);
+    if (result == 0 && count > 2) {
+        report_error("unexpected operand '%s'", operands[2]);
+        if (is_port(ex, ex->word))
+            hint_at_port(ex, ex->word);
+        else
+            report_hint("quote a message of several words");
+        result = GATE_EXIT_USAGE;
+    }
     if (result == 0 && gate_codec_parse(&ex->codec, ex->set->framing) < 0)
         result = report_framing(ex->set->framing);
-    return result != 0 ? result : take_message(ex, count > 1 ? operands[1] : "1");
+    return result != 0 ? result : take_message(ex);
 }
 
 static int ask(exchange *ex)
@@ -384,6 +489,8 @@ static int ask(exchange *ex)
     if (ex->set->timing)
         print_timing(ex);
     result = ex->code < 0 ? report_failure(ex) : check_expected(ex);
+    if (ex->word != NULL && is_port(ex, ex->word))
+        hint_at_port(ex, ex->word);
     return result;
 }
 
@@ -399,6 +506,10 @@ int main(int argc, char **argv)
     result = args_parse(&program, argc, argv, &set);
     if (result == ARGS_DONE)
         return report_finish(GATE_EXIT_DONE);
+    if (result == ARGS_GO_ON && report_was_closed(STDOUT_FILENO)) {
+        report_error("standard output is closed, where the reply would go");
+        return GATE_EXIT_LOCAL;
+    }
     result =
         result == ARGS_GO_ON ? take_operands(&ex, argc - optind, argv + optind) : GATE_EXIT_USAGE;
     if (result == 0)

@@ -232,6 +232,7 @@ int report_exit_code(int code)
         return GATE_EXIT_PROTOCOL;
     case GATE_EPORTS:
     case GATE_EBROKEN:
+    case -EAGAIN: /* no thread for a look-up */
     case -EMFILE:
     case -ENFILE:
     case -ENOMEM:
@@ -253,12 +254,21 @@ int report_framing(const char *name)
     return GATE_EXIT_USAGE;
 }
 
+static int was_closed[STDERR_FILENO + 1];
+
 int report_fill_standard(void)
 {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        was_closed[fd] = fcntl(fd, F_GETFD) < 0;
+        if (was_closed[fd] && open("/dev/null", O_RDWR) != fd)
             return -1;
+    }
     return 0;
+}
+
+int report_was_closed(int fd)
+{
+    return was_closed[fd];
 }
 
 int report_finish(int code)

@@ -51,6 +51,8 @@ int report_framing(const char *name);
 /* Before anything else: opens /dev/null on those of the descriptors 0 to 2 that are closed, so that
  * no socket ever takes the place of stdout. -1: not possible. */
 int report_fill_standard(void);
+/* Was this one of them, so that what is written to it would be lost? */
+int report_was_closed(int fd);
 
 /* Flushes stdout. GATE_EXIT_LOCAL and a message if it could not be written, else code. */
 int report_finish(int code);

@@ -200,7 +200,9 @@ class TestCase(unittest.TestCase):
         return process
 
     def run_program(self, *argv, data=None, **more):
-        return subprocess.run(argv, input=data if data is not None else b"", timeout=LIMIT,
+        if "stdin" not in more:
+            more["input"] = data if data is not None else b""
+        return subprocess.run(argv, timeout=LIMIT,
                               stdout=more.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
                               check=False, **more)
 

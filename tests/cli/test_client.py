@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import socket
+import subprocess
 import threading
 import time
 import unittest
@@ -49,6 +50,51 @@ class MessageTest(TestCase):
     def test_dash_reads_standard_input(self):
         data = bytes(range(256)) * 1000
         self.assertEqual(self.sent("-", data=data), data)
+
+    def test_no_message_reads_standard_input_that_holds_something(self):
+        self.assertEqual(self.sent(data=b"from a pipe\n"), b"from a pipe\n")
+        with open(os.path.join(self.folder(), "message"), "w+b") as file:
+            file.write(b"from a file")
+            file.seek(0)
+            self.assertEqual(self.sent(stdin=file), b"from a file")
+
+    def test_no_message_and_nothing_to_read_is_1(self):
+        self.assertEqual(self.sent(stdin=subprocess.DEVNULL), b"1")
+        master, slave = pty.openpty()
+        self.assertEqual(self.sent(stdin=slave), b"1")
+        os.close(master)
+        os.close(slave)
+
+    def test_dash_alone_is_the_message(self):
+        done = self.client("-", "--timeout", "1ms", data=b"x" * 100)
+        self.assertNotIn(b"-:9001", done.stderr)
+
+    def test_line_end_of_standard_input_is_dropped_where_the_framing_needs_it(self):
+        for framing, data, sent in (("line", b"hello\n", b"hello\n"),
+                                    ("line", b"hello\r\n", b"hello\n"),
+                                    ("line", b"hello", b"hello\n"),
+                                    ("line", b"\n", b"\n"),
+                                    ("fixed:5", b"hello\n", b"hello"),
+                                    ("netstring", b"hello\n", b"6:hello\n,"),
+                                    ("raw", b"hello\n", b"hello\n")):
+            for operands in (("-",), ()):
+                with self.subTest(framing, data=data, operands=operands):
+                    seen = []
+
+                    def serve(connection, size=len(sent)):
+                        got = b""
+                        while len(got) < size:
+                            got += connection.recv(size) or b" no more" * size
+                        seen.append(got)
+
+                    self.client("--framing", framing, self.peer(serve).address, *operands,
+                                data=data)
+                    self.assertEqual(seen, [sent])
+
+    def test_more_than_one_line_is_not_a_line(self):
+        for data in (b"a\nb\n", b"a\n\n"):
+            done = self.client("--framing", "line", self.peer(stay_silent).address, "-", data=data)
+            self.assertEqual(done.returncode, 2)
 
     def test_message_that_looks_like_an_option(self):
         self.assertEqual(self.sent("--", "--json"), b"--json")
@@ -103,6 +149,43 @@ class ReplyTest(TestCase):
 
 
 class FailureTest(TestCase):
+    def closed(self, which, *options):
+        return self.run_program("sh", "-c", f'exec "$@" {which}', "sh", CLIENT, *options)
+
+    def test_closed_standard_output_is_an_error_before_anything_is_sent(self):
+        seen = []
+        peer = self.peer(lambda connection: seen.append(connection))
+        done = self.closed(">&-", peer.address)
+        self.assertEqual((done.returncode, seen), (8, []))
+        self.assertIn(b"standard output is closed", done.stderr)
+
+    def test_closed_standard_input_is_an_error_where_it_is_read(self):
+        done = self.closed("<&-", "127.0.0.1:%d" % self.closed_port(), "-")
+        self.assertEqual(done.returncode, 8)
+        self.assertIn(b"standard input is closed", done.stderr)
+        done = self.closed("<&-", self.peer(reply_with(b"ok")).address)
+        self.assertEqual((done.returncode, done.stdout), (0, b"ok"))
+
+    def test_port_that_was_left_out_is_shown(self):
+        for host, shown in (("127.0.0.9", b"127.0.0.9:9001"), ("[::1]", b"[::1]:9001")):
+            done = self.run_program(*alone(CLIENT, host))
+            self.assertEqual(done.returncode, 4)
+            self.assertIn(b"cannot connect to %s: " % shown, done.stderr)
+
+    def test_port_as_an_operand_gets_a_hint(self):
+        for operands, shown in ((("127.0.0.9", "8080"), b"write 127.0.0.9:8080"),
+                                (("[::1]", "8080"), b"write [::1]:8080"),
+                                (("127.0.0.9", "8080", "hello"), b"write 127.0.0.9:8080")):
+            done = self.run_program(*alone(CLIENT, *operands))
+            self.assertIn(shown, done.stderr)
+        for operands in (("127.0.0.9", "1"), ("127.0.0.9:1", "8080"), ("127.0.0.9", "hello")):
+            done = self.run_program(*alone(CLIENT, *operands))
+            self.assertNotIn(b"for that port", done.stderr)
+
+    def test_link_local_address_without_its_interface_gets_a_hint(self):
+        done = self.run_program(*alone(CLIENT, "[fe80::1]:9"))
+        self.assertIn(b"[fe80::1%eth0]:9", done.stderr)
+
     def test_nobody_listens(self):
         port = self.closed_port()
         done = self.client("127.0.0.1:%d" % port)

@@ -249,7 +249,7 @@ class InheritedTest(TestCase):
             self.assertEqual(os.readlink("/proc/%d/fd/%d" % (server.process.pid, fd)), "/dev/null")
         self.assertEqual(self.ask(server, b"1"), WELCOME)
 
-    def test_client_with_a_closed_stdout_keeps_its_socket_apart(self):
+    def test_client_with_closed_streams_keeps_its_socket_apart(self):
         seen = []
 
         def serve(connection):
@@ -259,7 +259,8 @@ class InheritedTest(TestCase):
             seen.append(connection.recv(100))
 
         peer = self.peer(serve)
-        done = self.run_program("sh", "-c", 'exec "$@" >&-', "sh", CLIENT, peer.address)
+        done = self.run_program("sh", "-c", 'exec "$@" <&- 2>&-', "sh", CLIENT,
+                                "--timing", peer.address)
         peer.thread.join()
         self.assertEqual((seen, done.returncode), ([b"1", b""], 0))
 

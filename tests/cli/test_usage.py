@@ -81,7 +81,6 @@ CLIENT_ERRORS = [
     (["fd:3"], "fd:3"),
     (["systemd:door"], "systemd:door"),
     (["--timeout", "0"], "'0'"),
-    (["--timeout", "never"], "'never'"),
     (["--delay", "x"], "'x'"),
     (["--delay", "-2"], "'-2'"),
     (["--retry", "x"], "'x'"),
