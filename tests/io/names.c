@@ -17,7 +17,7 @@ static sem_t slow;
 static atomic_int asked;
 static atomic_int blocked_signals;
 static atomic_int flags;
-static char thread_name[16];
+static atomic_int named; /* the thread of the last one is "gate-dns" */
 static atomic_int threads;
 static pthread_key_t thread_end; /* its destructor runs once the thread's function is over */
 
@@ -61,9 +61,9 @@ int names_flags(void)
     return flags;
 }
 
-const char *names_thread(void)
+int names_on_named_thread(void)
 {
-    return thread_name;
+    return named;
 }
 
 int names_blocked_signals(void)
@@ -128,11 +128,13 @@ static void prepend_strange(struct addrinfo **list)
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                 struct addrinfo **list)
 {
+    char thread_name[16] = "";
     sigset_t signals;
 
     (void)service;
     flags = hints->ai_flags;
     pthread_getname_np(pthread_self(), thread_name, sizeof thread_name);
+    named = !strcmp(thread_name, "gate-dns");
     pthread_sigmask(SIG_SETMASK, NULL, &signals);
     blocked_signals = sigismember(&signals, SIGUSR1);
     if (gettid() != getpid() && !pthread_getspecific(thread_end)) {

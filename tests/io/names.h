@@ -21,9 +21,9 @@ int names_asked(void);
 /* Waits until there were so many. */
 void names_wait_for(int look_ups);
 
-/* The ai_flags of the last look-up, and the name of its thread. */
+/* The ai_flags of the last look-up, and whether its thread is called gate-dns. */
 int names_flags(void);
-const char *names_thread(void);
+int names_on_named_thread(void);
 
 /* Whether the last look-up was on a thread that blocks SIGUSR1. */
 int names_blocked_signals(void);

@@ -19,7 +19,7 @@
 
 /* ---- Lateness ---- */
 
-enum { LATE_MOST_US = 5000, TRIES = 8, BIG = 32 << 20 };
+enum { LATE_MOST_US = 5000, TRIES_US = 12000000, BIG = 32 << 20 };
 
 static int64_t now_us(void)
 {
@@ -41,18 +41,20 @@ typedef struct question {
     int late_ms, late_us; /* where it was late each time: the time-out, and by how much */
 } question;
 
-/* What else the machine does makes a try late now and then, the client makes each so. */
+/* What else the machine does makes some tries late, or ends them before there is a connection.
+ * What a client does wrong makes all of them late. */
 static void ask_in_vain(question *q, int timeout_ms)
 {
     static const char request[BIG];
     int64_t best_us = INT64_MAX;
-    for (int i = 0; i < TRIES && best_us > LATE_MOST_US; i++) {
+    int64_t first_us = now_us();
+    while (best_us > LATE_MOST_US && now_us() - first_us < TRIES_US) {
         char reply[16];
         size_t len = sizeof reply;
         int64_t begun_us = now_us();
         int rc = gate_client_exchange(q->addr, q->port, request, q->len, reply, &len, timeout_ms);
         int64_t late_us = now_us() - begun_us - (int64_t)timeout_ms * 1000;
-        if (rc != q->code || late_us < 0)
+        if ((rc != q->code && rc != -ETIMEDOUT) || late_us < 0)
             q->wrong_code = rc ? rc : 1;
         if (late_us < best_us)
             best_us = late_us;
