@@ -88,7 +88,7 @@ static const args_option options[] = {
     {.name = "max-output", .value = "SIZE", .kind = ARGS_SIZE, PLACE(output_max), .min = 1,
      .max = 1 << 30, .help = "unsent bytes at which a client is read no further (default 1M)"},
     {.name = "max-buffers", .value = "SIZE", .kind = ARGS_SIZE, PLACE(buffers_max), .min = 1,
-     .max = INT64_MAX, .help = "bytes that all connections may hold (default no limit)"},
+     .max = INT64_MAX, .help = "bytes that all connections may hold (default memory / 4)"},
     {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
      .help = "how to ask the kernel (default auto)"},
     {.group = "Rights", .name = "user", .value = "NAME[:GROUP]", .kind = ARGS_TEXT, PLACE(user),

@@ -8,6 +8,7 @@
 enum { TIMEOUT_MS = 5000, DRAIN_TIMEOUT_MS = 5000 };
 enum { CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
+#define BUFFERS_MIN (UINT64_C(64) << 20)
 
 static void set_default(uint32_t *value, uint32_t otherwise)
 {
@@ -15,7 +16,19 @@ static void set_default(uint32_t *value, uint32_t otherwise)
         *value = otherwise;
 }
 
-int gate__options_fill(gate_options *filled, const gate_options *options)
+/* A quarter of the memory there is, but at least 64 MiB, and what a request and the replies of one
+ * connection need in each worker: of its share a quarter is for those who hold little. */
+static uint64_t default_buffers(const gate_options *filled, uint64_t memory)
+{
+    uint64_t least = filled->request_max + 2 * filled->output_max;
+    uint64_t most = SIZE_MAX / 2 / filled->workers;
+    least = (least < most / 2 ? least + least / 2 : most) * filled->workers;
+    uint64_t quarter = memory / 4;
+    quarter = quarter < BUFFERS_MIN ? BUFFERS_MIN : quarter;
+    return quarter < least ? least : quarter;
+}
+
+int gate__options_fill(gate_options *filled, const gate_options *options, uint64_t memory)
 {
     int rc = gate__sized_read(filled, sizeof *filled, options,
                               GATE__SIZE_THROUGH(gate_options, handler));
@@ -39,9 +52,11 @@ int gate__options_fill(gate_options *filled, const gate_options *options)
         filled->output_max = OUTPUT_MAX;
     if (filled->output_max > SIZE_MAX / 2)
         filled->output_max = SIZE_MAX / 2;
-    if (!filled->buffers_max || filled->buffers_max > SIZE_MAX)
-        filled->buffers_max = SIZE_MAX;
     set_default(&filled->workers, 1);
+    if (!filled->buffers_max)
+        filled->buffers_max = default_buffers(filled, memory);
+    if (filled->buffers_max > SIZE_MAX)
+        filled->buffers_max = SIZE_MAX;
     set_default(&filled->timeout_ms, TIMEOUT_MS);
     set_default(&filled->idle_timeout_ms, filled->timeout_ms);
     set_default(&filled->write_timeout_ms, filled->timeout_ms);

@@ -8,9 +8,9 @@
 
 #include "core/codec.h"
 
-enum { SLOT_SIZE = 256, BLOCK_SLOTS = 63 };
+enum { SLOT_SIZE = GATE__SLOT_SIZE };
 
-enum { FREE, RUNNING, HELD, DEFERRED, ANSWERED, GONE };
+enum { FREE, RUNNING, HELD, DEFERRED, ANSWERED, GONE, LEFT };
 
 struct gate__slot {
     _Alignas(SLOT_SIZE) _Atomic uint32_t word; /* generation << 8 | state */
@@ -18,17 +18,16 @@ struct gate__slot {
     gate__requests *requests;
     gate__conn *conn; /* the worker's; NULL once the connection has let go */
     const gate_sock *sock;
-    gate__slot *next;    /* in the spare list or the inbox */
+    gate__block *block;
+    gate__debt *debt;    /* of a deferred one: its connection's, or NULL */
+    gate__slot *next;    /* in the inbox */
     gate__chunk *answer; /* on its way through the inbox */
+    size_t coming;       /* how much that counts */
     gate_reason last;
 };
 
 _Static_assert(sizeof(gate__slot) == SLOT_SIZE, "a handle's low byte is the generation");
-
-/* Slots come in blocks; the first slot's place links the blocks. */
-typedef struct block {
-    void *next;
-} block;
+_Static_assert((int)GATE__REQUEST_MEMORY == (int)SLOT_SIZE, "a request that waits takes a slot");
 
 /* One answer as its caller gave it. */
 typedef struct answer {
@@ -88,49 +87,26 @@ void gate__requests_init(gate__requests *requests)
     atomic_init(&requests->answering, 0);
 }
 
-static void put_spare(gate__requests *requests, gate__slot *slot)
-{
-    slot->next = NULL;
-    if (requests->spare)
-        requests->spare_tail->next = slot;
-    else
-        requests->spare = slot;
-    requests->spare_tail = slot;
-}
-
 static void free_slot(gate__slot *slot)
 {
+    gate__debt_drop(slot->debt);
     retire(slot);
-    put_spare(slot->requests, slot);
-}
-
-static int add_block(gate__requests *requests)
-{
-    char *bytes = aligned_alloc(SLOT_SIZE, (size_t)SLOT_SIZE * (BLOCK_SLOTS + 1));
-    if (!bytes)
-        return -ENOMEM;
-    block *head = (block *)(void *)bytes;
-    head->next = requests->blocks;
-    requests->blocks = head;
-    for (size_t i = 1; i <= BLOCK_SLOTS; i++) {
-        gate__slot *slot = (gate__slot *)(void *)(bytes + i * SLOT_SIZE);
-        memset(slot, 0, sizeof *slot);
-        atomic_init(&slot->word, word_of(0, FREE));
-        slot->requests = requests;
-        put_spare(requests, slot);
-    }
-    return 0;
+    gate__slots_put(&slot->requests->slots, slot->block, slot, load(slot) >> 8);
 }
 
 static gate__slot *take_slot(gate__requests *requests)
 {
-    gate__slot *slot = requests->current;
-    if (slot)
-        return slot;
-    if (!requests->spare && add_block(requests))
+    if (requests->current)
+        return requests->current;
+    gate__block *block;
+    uint32_t generation;
+    gate__slot *slot = gate__slots_take(&requests->slots, &block, &generation);
+    if (!slot)
         return NULL;
-    slot = requests->spare;
-    requests->spare = slot->next;
+    memset((char *)slot + sizeof slot->word, 0, sizeof *slot - sizeof slot->word);
+    slot->requests = requests;
+    slot->block = block;
+    atomic_store_explicit(&slot->word, word_of(generation, FREE), memory_order_release);
     requests->current = slot;
     return slot;
 }
@@ -158,13 +134,11 @@ void gate__requests_finish(gate__requests *requests)
 
 void gate__requests_free(gate__requests *requests)
 {
-    for (gate__slot *slot = take_inbox(requests); slot; slot = slot->next)
+    for (gate__slot *slot = take_inbox(requests); slot; slot = slot->next) {
         gate__chunk_free_list(NULL, slot->answer);
-    while (requests->blocks) {
-        block *head = requests->blocks;
-        requests->blocks = head->next;
-        free(head);
+        gate__debt_drop(slot->debt);
     }
+    gate__slots_free(&requests->slots);
 }
 
 /* ---- Answers ---- */
@@ -276,51 +250,90 @@ static void push_inbox(gate__slot *slot)
     atomic_fetch_sub_explicit(&requests->answering, 1, memory_order_release);
 }
 
-/* Takes the right to answer from one state. 1: it is ours, and push_inbox has to follow. */
+/* Takes the right to answer from one state. 1: it is ours, and push_inbox or give_up follows; until
+ * then nobody else frees the slot. */
 static int claim(gate_request *req, uint32_t state)
 {
     gate__slot *slot = slot_of(req);
     uint32_t generation = (uint32_t)((uintptr_t)req & (SLOT_SIZE - 1));
     uint32_t from = word_of(generation, state);
+    if (!atomic_compare_exchange_strong_explicit(&slot->word, &from, word_of(generation, ANSWERED),
+                                                 memory_order_acq_rel, memory_order_acquire))
+        return 0;
     atomic_fetch_add_explicit(&slot->requests->answering, 1, memory_order_relaxed);
-    if (atomic_compare_exchange_strong_explicit(&slot->word, &from, word_of(generation, ANSWERED),
-                                                memory_order_acq_rel, memory_order_acquire))
-        return 1;
-    atomic_fetch_sub_explicit(&slot->requests->answering, 1, memory_order_release);
-    return 0;
+    return 1;
 }
 
-static int answer_gone(gate_request *req)
+/* There is no answer after all: the request waits again, unless its connection has gone. */
+static int give_up(gate__slot *slot, int rc)
 {
-    gate__slot *slot = slot_of(req);
-    if (!claim(req, GONE))
-        return -EALREADY;
-    slot->answer = NULL;
+    gate__requests *requests = slot->requests;
+    uint32_t from = word_of(load(slot) >> 8, ANSWERED);
+    if (atomic_compare_exchange_strong_explicit(&slot->word, &from, word_of(from >> 8, DEFERRED),
+                                                memory_order_acq_rel, memory_order_acquire)) {
+        atomic_fetch_sub_explicit(&requests->answering, 1, memory_order_release);
+        return rc;
+    }
     push_inbox(slot);
     return GATE_EGONE;
 }
 
-static void unbuild(gate__chunk *list)
+static int answer_gone(gate_request *req)
 {
-    for (gate__chunk *chunk = list; chunk; chunk = chunk->next)
-        chunk->release = NULL;
-    gate__chunk_free_list(NULL, list);
+    if (!claim(req, GONE))
+        return -EALREADY;
+    push_inbox(slot_of(req));
+    return GATE_EGONE;
 }
 
-/* After gate_defer, on any thread. The chunks are made before the claim, so that a failure leaves
- * the request as it was. */
-__attribute__((noinline)) static int answer_deferred(gate_request *req, const answer *a)
+static void uncount_coming(gate__budget *budget, gate__debt *debt, size_t n)
 {
-    gate__slot *slot = slot_of(req);
-    gate__chunk *list;
-    int rc = build(NULL, a, &list);
-    if (rc)
-        return rc;
-    if (!claim(req, DEFERRED)) {
-        unbuild(list);
-        return answer_gone(req);
+    atomic_fetch_sub_explicit(&budget->coming, n, memory_order_relaxed);
+    if (debt)
+        atomic_fetch_sub_explicit(&debt->coming, n, memory_order_relaxed);
+}
+
+/* Counts what the answer will take. 0, -ENOBUFS: too much, and nothing is counted. */
+static int count_coming(gate__slot *slot, const answer *a)
+{
+    gate__budget *budget = slot->requests->budget;
+    gate__debt *debt = slot->debt;
+    size_t copied = a->borrowed ? 0 : a->len;
+    size_t most = SIZE_MAX / 2 - 3 * sizeof(gate__chunk) - sizeof a->wrap;
+    if (copied > most)
+        return -ENOBUFS;
+    size_t n = copied + a->wrap.head_len + a->wrap.tail_len + sizeof(gate__chunk);
+    size_t before = 0;
+    atomic_fetch_add_explicit(&budget->coming, n, memory_order_relaxed);
+    if (debt)
+        before = atomic_fetch_add_explicit(&debt->coming, n, memory_order_relaxed) +
+                 atomic_load_explicit(&debt->kept, memory_order_relaxed);
+    if (before < slot->requests->answers_max &&
+        gate__budget_sum(budget) <= gate__budget_max(budget, before + n)) {
+        slot->coming = n;
+        return 0;
     }
-    slot->answer = list;
+    uncount_coming(budget, debt, n);
+    return -ENOBUFS;
+}
+
+/* After gate_defer, on any thread. */
+__attribute__((noinline)) static int answer_deferred(gate_request *req, answer *a)
+{
+    if (!claim(req, DEFERRED))
+        return answer_gone(req);
+    gate__slot *slot = slot_of(req);
+    int rc = gate__codec_encode(slot->requests->codec, a->body, a->len, &a->wrap);
+    if (!rc)
+        rc = count_coming(slot, a);
+    if (rc)
+        return give_up(slot, rc);
+    rc = build(NULL, a, &slot->answer);
+    if (rc) {
+        uncount_coming(slot->requests->budget, slot->debt, slot->coming);
+        slot->coming = 0;
+        return give_up(slot, rc);
+    }
     slot->last = a->last;
     push_inbox(slot);
     release_empty(a);
@@ -332,16 +345,13 @@ static int give(gate_request *req, answer *a)
     if (!req || (!a->body && a->len))
         return -EINVAL;
     uint32_t state = state_of(req);
-    if (state == GONE)
-        return answer_gone(req);
-    if (state != RUNNING && state != DEFERRED)
+    if (state == DEFERRED || state == GONE)
+        return answer_deferred(req, a);
+    if (state != RUNNING)
         return -EALREADY;
     gate__slot *slot = slot_of(req);
-    const gate_codec *codec = slot->requests->codec;
-    int rc = gate__codec_encode(codec, a->body, a->len, &a->wrap);
-    if (rc)
-        return rc;
-    return state == RUNNING ? answer_running(slot, a) : answer_deferred(req, a);
+    int rc = gate__codec_encode(slot->requests->codec, a->body, a->len, &a->wrap);
+    return rc ? rc : answer_running(slot, a);
 }
 
 /* The bytes of the wrap stay as they are: that is most of an answer, and most answers need little
@@ -383,6 +393,16 @@ int gate_reply_borrowed(gate_request *req, const void *body, size_t len, gate_re
     return give(req, &a);
 }
 
+/* Without memory for it the request goes without: the budget still holds. */
+static gate__debt *share_debt(gate__conn *conn)
+{
+    if (!conn->debt && (conn->debt = malloc(sizeof *conn->debt)))
+        *conn->debt = (gate__debt){.holders = 1};
+    if (conn->debt)
+        conn->debt->holders++;
+    return conn->debt;
+}
+
 int gate_defer(gate_request *req)
 {
     if (!req)
@@ -391,6 +411,7 @@ int gate_defer(gate_request *req)
         return -EALREADY;
     gate__slot *slot = slot_of(req);
     slot->pending = (gate__pending){0};
+    slot->debt = share_debt(slot->conn);
     gate__conn_hold(slot->conn, &slot->pending);
     set_state(slot, DEFERRED);
     return 0;
@@ -444,9 +465,26 @@ void gate__requests_leave(gate__pending *pending)
         free_slot(slot);
         return;
     }
-    uint32_t word = word_of(load(slot) >> 8, DEFERRED);
-    uint32_t gone = word_of(word >> 8, GONE);
-    atomic_compare_exchange_strong(&slot->word, &word, gone); /* else it is in the inbox */
+    gate__budget_add(slot->requests->budget, GATE__REQUEST_MEMORY); /* what is left of it counts */
+    uint32_t generation = load(slot) >> 8;
+    for (;;) {
+        uint32_t waits = word_of(generation, DEFERRED), taken = word_of(generation, ANSWERED);
+        if (atomic_compare_exchange_strong(&slot->word, &waits, word_of(generation, GONE)))
+            break;
+        if (atomic_compare_exchange_strong(&slot->word, &taken, word_of(generation, LEFT)))
+            return; /* it comes through the inbox */
+    }
+    gate__debt_drop(slot->debt); /* it may never be answered */
+    slot->debt = NULL;
+}
+
+/* The answer of a request whose connection has gone, if it has one. */
+static void drop_late(gate__requests *requests, gate__slot *slot)
+{
+    uncount_coming(requests->budget, slot->debt, slot->coming);
+    gate__chunk_free_list(NULL, slot->answer);
+    gate__budget_add(requests->budget, 0 - (size_t)GATE__REQUEST_MEMORY);
+    free_slot(slot);
 }
 
 void gate__requests_take(gate__requests *requests)
@@ -455,15 +493,23 @@ void gate__requests_take(gate__requests *requests)
     for (gate__slot *slot = take_inbox(requests); slot; slot = next) {
         next = slot->next;
         if (!slot->conn) {
-            gate__chunk_free_list(NULL, slot->answer);
-            free_slot(slot);
+            drop_late(requests, slot);
             continue;
         }
+        gate__debt *debt = slot->debt; /* the slot may leave in what follows */
+        size_t coming = slot->coming;
+        if (debt)
+            debt->holders++;
+        atomic_fetch_sub_explicit(&requests->budget->coming, coming, memory_order_relaxed);
         slot->pending.answer = slot->answer;
         slot->pending.last = (uint8_t)slot->last;
         slot->pending.answered = 1;
         count_answer(requests, slot->last);
         requests->settled(slot->conn, &slot->pending);
+        if (debt) {
+            atomic_fetch_sub_explicit(&debt->coming, coming, memory_order_relaxed);
+            gate__debt_drop(debt);
+        }
     }
 }
 

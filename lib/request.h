@@ -8,9 +8,9 @@
  * Each request has a slot. A gate_request * is an address inside its slot: the slot's start says
  * which slot, the distance from it which generation of it. So a used-up handle is told from the
  * slot's next request without any table, and a late second answer is -EALREADY. The generation has
- * 8 bits: it guards against a mistake, for the next 255 requests of the slot. Slots are never given
- * back to the system before the server is closed; of those that were deferred the one freed last is
- * used again last.
+ * 8 bits: it guards against a mistake, for the next 255 requests of the slot. The addresses stay
+ * until the server is closed, the memory does not (slots.h): but for its word, only whoever has a
+ * right to a slot looks at it.
  *
  * A slot's word holds its generation and state:
  *
@@ -19,8 +19,13 @@
  *                   -> DEFERRED -> ANSWERED -> FREE    by any thread, handed over by the inbox
  *                               -> GONE -> ANSWERED -> FREE   the connection went first
  *
- * Only DEFERRED and GONE are left by compare-and-swap, for only there two threads meet. The inbox
+ * Whoever answers takes the slot (ANSWERED) before anything is copied. If the answer then cannot be
+ * given it goes back to DEFERRED, or to the inbox without an answer if the connection went
+ * meanwhile (LEFT). These states are left by compare-and-swap, for here two threads meet. The inbox
  * is a stack that any thread pushes on; the worker takes all of it at once and reverses it.
+ *
+ * An answer from another thread counts in the budget, and for its connection, before it is copied:
+ * over buffers_max, or where the connection holds answers_max already, it is refused.
  */
 
 #include <gate/gate.h>
@@ -28,6 +33,7 @@
 
 #include "core/conn.h"
 #include "io/io.h"
+#include "slots.h"
 
 typedef struct gate__slot gate__slot;
 typedef struct gate__requests gate__requests;
@@ -39,13 +45,13 @@ struct gate__requests {
     const gate_codec *codec;
     gate__metrics *metrics;
     gate__chunk_pool *pool;
-    gate_io *io; /* woken by an answer from elsewhere */
+    gate__budget *budget;
+    size_t answers_max; /* of a connection's memory, for answers of other threads */
+    gate_io *io;        /* woken by an answer from elsewhere */
     /* This pending request of the connection has its answer; calls gate__conn_settle. */
     void (*settled)(gate__conn *conn, const gate__pending *answered);
     gate__slot *current; /* the next request's, where one is ready */
-    gate__slot *spare;
-    gate__slot *spare_tail;
-    void *blocks;
+    gate__slots slots;
     _Atomic(gate__slot *) inbox;
     _Atomic uint32_t answering; /* threads between taking the right to answer and having woken io */
 };

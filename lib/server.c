@@ -8,6 +8,7 @@
 
 #include "core/metrics.h"
 #include "core/sized.h"
+#include "io/memory.h"
 #include "io/resolve.h"
 #include "io/sock.h"
 #include "worker.h"
@@ -48,14 +49,14 @@ static int open_workers(gate_server *server, gate__io_open_fn *open_io, void *ar
     return 0;
 }
 
-int gate__server_open_on(gate_server **server, const gate_options *options,
+int gate__server_open_on(gate_server **server, const gate_options *options, uint64_t memory,
                          gate__io_open_fn *open_io, void *arg)
 {
     if (!server || !options)
         return -EINVAL;
     *server = NULL;
     gate_options filled;
-    int rc = gate__options_fill(&filled, options);
+    int rc = gate__options_fill(&filled, options, memory);
     if (rc)
         return rc;
     gate_server *made = calloc(1, sizeof *made + filled.workers * sizeof made->workers[0]);
@@ -79,7 +80,7 @@ static int open_kernel_io(gate_io **io, uint32_t kind, void *arg)
 
 int gate_server_open(gate_server **server, const gate_options *options)
 {
-    return gate__server_open_on(server, options, open_kernel_io, NULL);
+    return gate__server_open_on(server, options, gate__memory_limit(""), open_kernel_io, NULL);
 }
 
 void gate_server_close(gate_server *server)

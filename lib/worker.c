@@ -4,19 +4,30 @@
 #include "core/codec.h"
 
 enum { NS_PER_MS = 1000000, LINGER_MS = 1000, LINGER_MAX = 256 * 1024 };
-enum { TIGHT_FACTOR = 8 }; /* times output_max */
+enum { TIGHT_FACTOR = 8, ANSWERS_FACTOR = 8 }; /* times output_max */
+enum { ANSWERS_MIN = 64 * 1024 };
 
 static uint64_t span(uint32_t ms)
 {
     return ms == GATE_NEVER ? UINT64_MAX : (uint64_t)ms * NS_PER_MS;
 }
 
+static size_t times(uint64_t bytes, size_t factor)
+{
+    return bytes > SIZE_MAX / factor ? SIZE_MAX : (size_t)bytes * factor;
+}
+
+static size_t answers_max(const gate_options *options)
+{
+    size_t most = times(options->output_max, ANSWERS_FACTOR);
+    return most < ANSWERS_MIN ? ANSWERS_MIN : most;
+}
+
 static size_t tight(const gate_options *options)
 {
     uint64_t half = options->buffers_max / 2;
-    if (half / TIGHT_FACTOR < options->output_max)
-        return (size_t)half;
-    return (size_t)options->output_max * TIGHT_FACTOR;
+    size_t most = times(options->output_max, TIGHT_FACTOR);
+    return half < most ? (size_t)half : most;
 }
 
 static void on_stream_closed(gate__streams *streams)
@@ -64,6 +75,8 @@ static void init_requests(gate__worker *worker, gate_server *server, const gate_
         .codec = options->codec,
         .metrics = &streams->metrics,
         .pool = &streams->pool,
+        .budget = &streams->budget,
+        .answers_max = answers_max(options),
         .io = worker->io,
         .settled = gate__stream_settled,
     };

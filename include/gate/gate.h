@@ -106,7 +106,10 @@ typedef void gate_release(void *arg);
 /* Answers with len bytes, which are copied, and framed by the codec. Replies leave in the order of
  * their requests. Before gate_defer() only the handler's thread may answer, after it any thread.
  * -EALREADY: answered before. GATE_EGONE: the peer has gone; nothing is left to do.
- * -EMSGSIZE, -EBADMSG: the codec cannot carry this body; the request still waits. -ENOMEM. */
+ * -EMSGSIZE, -EBADMSG: the codec cannot carry this body; the request still waits. -ENOMEM.
+ * -ENOBUFS, after gate_defer() only: the answer would take the sum over buffers_max, or 8 times
+ * output_max of answers (at least 64 KiB) already wait for this peer to read; nothing was copied,
+ * and the request still waits: try again later, or reject. */
 GATE_API int gate_reply(gate_request *req, const void *body, size_t len);
 
 /* As gate_reply, then closes the connection and counts a rejection; len may be 0. Requests that
@@ -292,8 +295,10 @@ typedef struct gate_options {
                                may hold together; the one that takes them over it is closed
                                (GATE_CLOSE_NO_MEMORY), over 3/4 of it already if it holds more
                                than 4 KiB. From half of it, or 8 times output_max in a worker,
-                               none is read further that has 4 KiB of unsent replies. Default no
-                               limit */
+                               none is read further that has 4 KiB of unsent replies. Requests
+                               that wait for their answer count 256 bytes. Default a quarter of the
+                               memory (of the machine, of the control group, or RLIMIT_AS), but at
+                               least 64 MiB, and one request and its reply for each worker */
     gate_handler *handler; /* required */
     void *user;            /* handed to the handler */
     const gate_codec *codec; /* default gate_codec_raw(); borrowed until gate_server_close */

@@ -2,6 +2,7 @@
 #include "core/conn.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "core/codec.h"
 
@@ -79,10 +80,16 @@ static void recount(gate__conn *conn)
 {
     gate__budget *budget = conn->config->budget;
     size_t before = conn->counted;
-    conn->counted = conn->in.cap + conn->out.memory + conn->held_memory;
-    budget->held += conn->counted - before;
-    size_t kept_free = conn->counted > GATE__CHUNK_SIZE ? budget->max / 4 : 0;
-    if (conn->counted > before && budget->held > budget->max - kept_free)
+    conn->counted = conn->in.cap + conn->out.memory + conn->held_memory +
+                    (size_t)conn->inflight * GATE__REQUEST_MEMORY;
+    if (conn->debt)
+        atomic_store_explicit(&conn->debt->kept, conn->out.memory + conn->held_memory,
+                              memory_order_relaxed);
+    if (conn->counted == before)
+        return;
+    gate__budget_add(budget, conn->counted - before);
+    if (conn->counted > before &&
+        gate__budget_sum(budget) > gate__budget_max(budget, conn->counted))
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 
@@ -131,7 +138,7 @@ static void check_blocked(gate__conn *conn)
 {
     const gate__conn_config *config = conn->config;
     size_t output_max = config->output_max;
-    if (config->budget->held > config->budget->tight && output_max > GATE__CHUNK_SIZE)
+    if (gate__budget_sum(config->budget) > config->budget->tight && output_max > GATE__CHUNK_SIZE)
         output_max = GATE__CHUNK_SIZE;
     conn->blocked =
         conn->phase == GATE__OPEN && (gate__outbuf_weight(&conn->out) + conn->held >= output_max ||
@@ -540,6 +547,14 @@ void gate__conn_free(gate__conn *conn)
     gate__chunk_free_list(conn->config->pool, conn->out.head);
     gate__inbuf_consume(&conn->in, conn->in.len);
     conn->out = (gate__outbuf){0};
-    conn->config->budget->held -= conn->counted;
+    gate__budget_add(conn->config->budget, 0 - conn->counted);
     conn->counted = 0;
+    gate__debt_drop(conn->debt);
+    conn->debt = NULL;
+}
+
+void gate__debt_drop(gate__debt *debt)
+{
+    if (debt && !--debt->holders)
+        free(debt);
 }

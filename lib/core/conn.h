@@ -25,6 +25,7 @@
  */
 
 #include <gate/gate.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,14 +44,45 @@ struct gate__pending {
     uint8_t last; /* the connection ends behind this answer: a gate_reason, or 0 */
 };
 
-/* What the connections of one worker hold together: parts of requests, and copied replies. Over
- * `tight` none gets far ahead of a peer that does not read; who takes it over `max` is closed, and
- * who holds more than a chunk is closed a quarter before. */
+/* What a request counts from its delivery to its answer, if it is not answered inside that. */
+enum { GATE__REQUEST_MEMORY = 256 };
+
+/* What the connections of one worker hold together: parts of requests, requests that wait, and
+ * copied replies. Over `tight` none gets far ahead of a peer that does not read; who takes it over
+ * `max` is closed, and who holds more than a chunk is closed a quarter before. */
 typedef struct gate__budget {
-    size_t held;
+    _Atomic size_t held;   /* written by the worker */
+    _Atomic size_t coming; /* answers of other threads on their way; written by any thread */
     size_t tight;
     size_t max;
 } gate__budget;
+
+static inline void gate__budget_add(gate__budget *budget, size_t n)
+{
+    size_t held = atomic_load_explicit(&budget->held, memory_order_relaxed);
+    atomic_store_explicit(&budget->held, held + n, memory_order_relaxed);
+}
+
+static inline size_t gate__budget_sum(const gate__budget *budget)
+{
+    return atomic_load_explicit(&budget->held, memory_order_relaxed) +
+           atomic_load_explicit(&budget->coming, memory_order_relaxed);
+}
+
+/* How much of it those who hold so much may take. */
+static inline size_t gate__budget_max(const gate__budget *budget, size_t own)
+{
+    return budget->max - (own > GATE__CHUNK_SIZE ? budget->max / 4 : 0);
+}
+
+/* What a connection holds, for the threads that answer its deferred requests: those outlive it. */
+typedef struct gate__debt {
+    _Atomic size_t coming; /* as in the budget */
+    _Atomic size_t kept;   /* answers, as of the connection's last event; written by the worker */
+    size_t holders;        /* the worker's: the connection, and its deferred requests */
+} gate__debt;
+
+void gate__debt_drop(gate__debt *debt);
 
 /* What connections of one worker share. Times are nanoseconds; UINT64_MAX is never. */
 typedef struct gate__conn_config {
@@ -91,6 +123,7 @@ struct gate__conn {
     size_t held;        /* bytes of answers that wait for earlier ones */
     size_t held_memory; /* ... and of their chunks */
     size_t counted;     /* how much of the budget is its own */
+    gate__debt *debt;   /* NULL: it never deferred a request */
     uint64_t now_ns;    /* of the call under way, or as read since */
     uint64_t read_deadline;
     uint64_t linger_deadline;

@@ -93,7 +93,7 @@ static void test_an_answer_that_waits_its_turn_counts(void **state)
     rig a, b;
     open_two(&a, &b, SIZE_MAX, SIZE_MAX);
     rig_input(&a, "d0\none\n");
-    assert_int_equal(a.budget.held, GATE__CHUNK_SIZE);
+    assert_int_equal(a.budget.held, GATE__CHUNK_SIZE + 2 * GATE__REQUEST_MEMORY);
     rig_answer(&a, 0, "x", 0); /* it moves on behind the borrowed one */
     assert_int_equal(a.budget.held, GATE__CHUNK_SIZE + sizeof(gate__chunk));
     rig_flush(&a);

@@ -283,6 +283,7 @@ static void check_sums(const world *w)
     }
     for (const gate__pending *pending = conn->pending; pending; pending = pending->next) {
         inflight++;
+        memory += GATE__REQUEST_MEMORY;
         for (const gate__chunk *chunk = pending->answer; chunk; chunk = chunk->next) {
             held += chunk->len;
             memory += gate__chunk_memory(chunk);

@@ -43,7 +43,7 @@ static void check_running(sim_world *world, void *arg)
 
 static int start(scene *all, const gate_options *options, int backlog)
 {
-    int rc = gate__server_open_on(&all->server, options, sim_io_for, all->world);
+    int rc = gate__server_open_on(&all->server, options, 0, sim_io_for, all->world);
 
     if (rc == 0) {
         rc = gate_server_listen(all->server, "127.0.0.1", 0, backlog);

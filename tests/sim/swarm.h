@@ -37,7 +37,7 @@ typedef enum swarm_event {
     SWARM_PEER_LIES,
     SWARM_WORKERS,
     SWARM_NOT_STARTED,
-    SWARM_ANSWER_REFUSED, /* for want of memory */
+    SWARM_ANSWER_REFUSED, /* for lack of memory, or over buffers_max */
     SWARM_OVER_BUDGET,
     SWARM_HEALED,
     SWARM_STOP_AT_STEP,

@@ -64,6 +64,9 @@ static int give(exchange *one, gate_request *req, int index, int fate)
     if (rc == -ENOMEM && sim_fired(all->scene.world, SIM_ALLOC) > 0) {
         all->seen[SWARM_ANSWER_REFUSED]++;
         one->fate[index] = UNDECIDED;
+    } else if (rc == -ENOBUFS && all->options.buffers_max != 0) {
+        all->seen[SWARM_ANSWER_REFUSED]++;
+        one->fate[index] = UNDECIDED;
     } else if (swarm__chance(all, 10)) {
         all->seen[SWARM_HANDLER_TWICE]++;
         if (gate_reply(req, body, len) != -EALREADY) {
