@@ -31,6 +31,7 @@ typedef struct settings {
     const char *user;
     uint64_t request_max;
     uint64_t output_max;
+    uint64_t rate_min;
     uint64_t buffers_max;
     uint32_t backlog;
     uint32_t timeout_ms;
@@ -87,6 +88,8 @@ static const args_option options[] = {
      .max = 1 << 30, .help = "bytes of a request (default 1K with raw, else 1M)"},
     {.name = "max-output", .value = "SIZE", .kind = ARGS_SIZE, PLACE(output_max), .min = 1,
      .max = 1 << 30, .help = "unsent bytes at which a client is read no further (default 1M)"},
+    {.name = "rate-min", .value = "SIZE", .kind = ARGS_SIZE, PLACE(rate_min), .min = 1,
+     .max = UINT32_MAX - 1, .help = "bytes a second that a client has to keep (default 64K)"},
     {.name = "max-buffers", .value = "SIZE", .kind = ARGS_SIZE, PLACE(buffers_max), .min = 1,
      .max = INT64_MAX, .help = "bytes that all connections may hold (default memory / 4)"},
     {.name = "io", .value = "auto|io_uring|epoll", .kind = ARGS_CHOICE, PLACE(io),
@@ -295,6 +298,7 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
         .log_user = door,
         .request_max = set->request_max,
         .output_max = set->output_max,
+        .rate_min = (uint32_t)set->rate_min,
         .buffers_max = set->buffers_max,
         .timeout_ms = set->timeout_ms,
         .idle_timeout_ms = set->idle_timeout_ms,

@@ -7,6 +7,7 @@
 
 enum { TIMEOUT_MS = 5000, DRAIN_TIMEOUT_MS = 5000 };
 enum { CONNECTIONS_MAX = 65536, INFLIGHT_MAX = 128, WORKERS_MAX = 1024 };
+enum { RATE_MIN = 64 * 1024 };
 #define OUTPUT_MAX (UINT64_C(1) << 20)
 #define BUFFERS_MIN (UINT64_C(64) << 20)
 
@@ -34,7 +35,7 @@ int gate__options_fill(gate_options *filled, const gate_options *options, uint64
                               GATE__SIZE_THROUGH(gate_options, handler));
     if (rc)
         return rc;
-    if (!filled->handler || filled->reserved || filled->workers > WORKERS_MAX)
+    if (!filled->handler || filled->reserved || filled->reserved2 || filled->workers > WORKERS_MAX)
         return -EINVAL;
     if (filled->flags & ~(uint32_t)GATE_DEFER_ACCEPT)
         return -EINVAL;
@@ -64,6 +65,7 @@ int gate__options_fill(gate_options *filled, const gate_options *options, uint64
     set_default(&filled->drain_timeout_ms, DRAIN_TIMEOUT_MS);
     set_default(&filled->connections_max, CONNECTIONS_MAX);
     set_default(&filled->inflight_max, INFLIGHT_MAX);
+    set_default(&filled->rate_min, RATE_MIN);
     set_default(&filled->log_level, GATE_LOG_NOTICE);
     return 0;
 }

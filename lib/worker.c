@@ -12,6 +12,11 @@ static uint64_t span(uint32_t ms)
     return ms == GATE_NEVER ? UINT64_MAX : (uint64_t)ms * NS_PER_MS;
 }
 
+static uint64_t slice_time(uint32_t rate_min)
+{
+    return rate_min == GATE_NEVER ? 0 : GATE__SLICE * UINT64_C(1000000000) / rate_min;
+}
+
 static size_t times(uint64_t bytes, size_t factor)
 {
     return bytes > SIZE_MAX / factor ? SIZE_MAX : (size_t)bytes * factor;
@@ -52,6 +57,7 @@ static void init_config(gate__worker *worker, const gate_options *options)
         .idle_ns = span(options->idle_timeout_ms),
         .write_ns = span(options->write_timeout_ms),
         .handler_ns = span(options->handler_timeout_ms),
+        .slice_ns = slice_time(options->rate_min),
         .linger_ns = span(LINGER_MS),
         .linger_max = LINGER_MAX,
         .inflight_max = options->inflight_max,

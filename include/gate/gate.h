@@ -308,7 +308,8 @@ typedef struct gate_options {
     uint32_t timeout_ms;         /* from accept, later from a request's first byte, until the whole
                                request is there; default 5000 */
     uint32_t idle_timeout_ms;    /* between requests; default timeout_ms */
-    uint32_t write_timeout_ms;   /* from a reply until it is sent; default timeout_ms */
+    uint32_t write_timeout_ms;   /* from a reply until it is sent; see rate_min; default
+                               timeout_ms */
     uint32_t handler_timeout_ms; /* of a deferred request, until its answer; default timeout_ms */
     uint32_t drain_timeout_ms;   /* from the stop until the rest is cut; default 5000 */
     uint32_t connections_max;    /* over it accepting waits; default 65536 */
@@ -321,6 +322,10 @@ typedef struct gate_options {
                                GATE_IO names (auto, epoll, io_uring; any other value is
                                ignored with a warning in the log), else the best there is */
     uint32_t flags;         /* GATE_DEFER_ACCEPT */
+    uint32_t rate_min;      /* bytes a second: requests and replies get the time that they take at
+                               this rate besides timeout_ms and write_timeout_ms, for each MiB
+                               anew; default 65536 (64 KiB/s), GATE_NEVER: they do not */
+    uint32_t reserved2;     /* 0 */
 } gate_options;
 
 /* Serves until gate_server_stop() (see gate_request_server) and returns 0, or why it could not.

@@ -132,7 +132,7 @@ void gate__chunk_pool_free(gate__chunk_pool *pool)
     *pool = (gate__chunk_pool){0};
 }
 
-void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
+void gate__outbuf_push(gate__outbuf *out, gate__chunk *list)
 {
     if (!list)
         return;
@@ -141,8 +141,6 @@ void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns)
     else
         out->head = list;
     for (gate__chunk *chunk = list; chunk; chunk = chunk->next) {
-        chunk->queued_ns = now_ns;
-        chunk->newest_ns = now_ns;
         out->bytes += chunk->len;
         out->memory += gate__chunk_memory(chunk);
         out->tail = chunk;
@@ -159,7 +157,7 @@ static void copy_wrap(uint8_t *to, const uint8_t *bytes, size_t len)
 }
 
 int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap *wrap,
-                     const void *body, size_t len, uint64_t now_ns)
+                     const void *body, size_t len)
 {
     size_t around = (size_t)wrap->head_len + wrap->tail_len;
     if (len > SIZE_MAX - around)
@@ -171,11 +169,7 @@ int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap 
         chunk = gate__chunk_new(pool, len + around);
         if (!chunk)
             return -ENOMEM;
-        gate__outbuf_push(out, chunk, now_ns);
-    } else if (chunk->newest_ns != now_ns) {
-        if (chunk->newest_ns == chunk->queued_ns)
-            chunk->mark = chunk->len;
-        chunk->newest_ns = now_ns;
+        gate__outbuf_push(out, chunk);
     }
     uint8_t *to = chunk->bytes + chunk->len;
     copy_wrap(to, wrap->head, wrap->head_len);
@@ -201,20 +195,5 @@ void gate__outbuf_sent(gate__outbuf *out, gate__chunk_pool *pool, size_t n)
         out->tail = NULL;
         return;
     }
-    gate__chunk *chunk = out->head;
-    chunk->sent += n;
-    if (chunk->newest_ns != chunk->queued_ns && chunk->sent >= chunk->mark) {
-        chunk->queued_ns = chunk->newest_ns; /* only newer replies are left */
-        chunk->mark = chunk->len;
-    }
-}
-
-void gate__outbuf_restamp(gate__outbuf *out, uint64_t from_ns, uint64_t to_ns)
-{
-    for (gate__chunk *chunk = out->head; chunk; chunk = chunk->next) {
-        if (chunk->queued_ns == from_ns)
-            chunk->queued_ns = to_ns;
-        if (chunk->newest_ns == from_ns)
-            chunk->newest_ns = to_ns;
-    }
+    out->head->sent += n;
 }

@@ -43,9 +43,6 @@ struct gate__chunk {
     size_t len;
     size_t sent;
     size_t cap;            /* 0: borrowed */
-    uint64_t queued_ns;    /* when the oldest reply that is not sent was queued */
-    uint64_t newest_ns;    /* when the last one was */
-    size_t mark;           /* where the replies of queued_ns end, if newer ones follow */
     gate_release *release; /* borrowed: called with arg when the chunk is freed */
     void *arg;
     uint8_t bytes[];
@@ -101,11 +98,9 @@ static inline size_t gate__outbuf_weight(const gate__outbuf *out)
 
 /* Appends head, body and tail of one reply as copies. 0, -ENOMEM (nothing was appended). */
 int gate__outbuf_put(gate__outbuf *out, gate__chunk_pool *pool, const gate_wrap *wrap,
-                     const void *body, size_t len, uint64_t now_ns);
+                     const void *body, size_t len);
 /* Appends a list of chunks, which becomes the buffer's. */
-void gate__outbuf_push(gate__outbuf *out, gate__chunk *list, uint64_t now_ns);
-/* What was queued at `from` counts as queued at `to`. */
-void gate__outbuf_restamp(gate__outbuf *out, uint64_t from_ns, uint64_t to_ns);
+void gate__outbuf_push(gate__outbuf *out, gate__chunk *list);
 /* The first n unsent bytes are sent. */
 void gate__outbuf_sent(gate__outbuf *out, gate__chunk_pool *pool, size_t n);
 

@@ -93,10 +93,59 @@ static void recount(gate__conn *conn)
         gate__conn_abort(conn, GATE_CLOSE_NO_MEMORY);
 }
 
+/* ---- Slices: see conn.h ---- */
+
+static size_t slice_of(const gate__conn_config *config, size_t bytes)
+{
+    return config->slice_ns && bytes > GATE__SLICE ? GATE__SLICE : bytes;
+}
+
+/* From now on. */
+static uint64_t slice_end(const gate__conn *conn, uint64_t span_ns, size_t bytes)
+{
+    uint64_t slice_ns = conn->config->slice_ns;
+    uint64_t extra = slice_ns;
+    if (bytes < GATE__SLICE) /* no product that overflows */
+        extra = slice_ns / GATE__SLICE * bytes + slice_ns % GATE__SLICE * bytes / GATE__SLICE;
+    return after(after(conn->now_ns, span_ns), extra);
+}
+
+/* Once all that an event brings is queued: a slow handler spends nobody's time. */
+static void time_output(gate__conn *conn)
+{
+    if (conn->slice_out || !conn->out.bytes)
+        return;
+    conn->slice_out = slice_of(conn->config, conn->out.bytes);
+    conn->write_deadline = slice_end(conn, conn->config->write_ns, conn->slice_out);
+}
+
+/* Of the part of a request that waits in the buffer. begun: it is another one than before, and its
+ * clock was set. */
+static void time_input(gate__conn *conn, int begun)
+{
+    const gate__conn_config *config = conn->config;
+    size_t have = conn->in.len;
+    if (begun)
+        conn->slice_in = 0;
+    if (!config->slice_ns || !have)
+        return;
+    if (!conn->slice_in && conn->need > have) { /* its size is known by now */
+        conn->slice_in = slice_of(config, conn->need);
+        uint64_t extra = slice_end(conn, 0, conn->slice_in) - conn->now_ns;
+        conn->read_deadline = after(conn->read_deadline, extra);
+    }
+    if (have < (conn->slice_in ? conn->slice_in : GATE__SLICE))
+        return;
+    size_t size = slice_of(config, conn->need > have ? conn->need - have : GATE__SLICE);
+    conn->slice_in = have + size;
+    conn->read_deadline = slice_end(conn, config->timeout_ns, size);
+}
+
 /* Passes each phase that has nothing left to do. */
 static void advance(gate__conn *conn)
 {
     recount(conn);
+    time_output(conn);
     if (conn->phase == GATE__ENDING && !conn->pending)
         conn->phase = GATE__FLUSHING;
     if (conn->out.bytes > AT_ONCE_MAX)
@@ -168,7 +217,6 @@ static void read_clock(gate__conn *conn, const gate__pending *older)
     conn->now_ns = conn->config->clock(conn);
     if (conn->now_ns - before < LATE_NS)
         return;
-    gate__outbuf_restamp(&conn->out, before, conn->now_ns);
     if (!conn->pending)
         return; /* and `older` may have left with the rest */
     gate__pending *pending = older ? older->next : conn->pending;
@@ -261,15 +309,16 @@ static void find_end(gate__conn *conn, uint64_t silent_since_ns)
 /* Sets the deadline of what is read next. taken: a request has ended, so a new clock starts. */
 static void start_clock(gate__conn *conn, int taken)
 {
-    int was_partial = conn->partial;
-    conn->partial = conn->in.len > 0;
-    if (!conn->exchanges)
-        return; /* from accept */
     const gate__conn_config *config = conn->config;
-    if (!conn->partial)
+    int begun = conn->in.len > 0 && (taken || !conn->partial);
+    conn->partial = conn->in.len > 0;
+    if (!conn->exchanges) /* its time runs from accept */
+        begun = begun && !conn->slice_in;
+    else if (!conn->partial)
         conn->read_deadline = after(conn->now_ns, config->idle_ns);
-    else if (taken || !was_partial)
+    else if (begun)
         conn->read_deadline = after(conn->now_ns, config->timeout_ns);
+    time_input(conn, begun);
 }
 
 static void finish_eof(gate__conn *conn)
@@ -347,7 +396,7 @@ static void resume(gate__conn *conn)
 int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body, size_t len,
                       gate_reason last)
 {
-    int rc = gate__outbuf_put(&conn->out, conn->config->pool, wrap, body, len, conn->now_ns);
+    int rc = gate__outbuf_put(&conn->out, conn->config->pool, wrap, body, len);
     if (!rc && last)
         end_behind(conn, last);
     return rc;
@@ -355,7 +404,7 @@ int gate__conn_answer(gate__conn *conn, const gate_wrap *wrap, const void *body,
 
 void gate__conn_answer_chunks(gate__conn *conn, gate__chunk *list)
 {
-    gate__outbuf_push(&conn->out, list, conn->now_ns);
+    gate__outbuf_push(&conn->out, list);
 }
 
 static void count_held(gate__conn *conn, const gate__chunk *chunk)
@@ -404,7 +453,7 @@ void gate__conn_settle(gate__conn *conn, const gate__pending *answered, uint64_t
         conn->pending = first->next;
         conn->inflight--;
         uncount_held(conn, first->answer);
-        gate__outbuf_push(&conn->out, first->answer, now_ns);
+        gate__outbuf_push(&conn->out, first->answer);
         first->answer = NULL;
         conn->config->leave(conn, first);
         if (last)
@@ -434,6 +483,7 @@ void gate__conn_sent(gate__conn *conn, size_t n, uint64_t now_ns)
     conn->now_ns = now_ns;
     gate__count_add(&conn->config->metrics->bytes_out, n);
     gate__outbuf_sent(&conn->out, conn->config->pool, n);
+    conn->slice_out -= n < conn->slice_out ? n : conn->slice_out;
     if (conn->out.head)
         conn->unread = 1;
     if (conn->phase == GATE__OPEN && !conn->out.head && !conn->pending && !conn->blocked)
@@ -480,7 +530,7 @@ static uint64_t read_deadline(const gate__conn *conn)
 
 static uint64_t write_deadline(const gate__conn *conn)
 {
-    return conn->out.head ? after(conn->out.head->queued_ns, conn->config->write_ns) : UINT64_MAX;
+    return conn->slice_out ? conn->write_deadline : UINT64_MAX;
 }
 
 static uint64_t handler_deadline(const gate__conn *conn)

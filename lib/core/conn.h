@@ -16,6 +16,13 @@
  * anywhere. LINGERING is entered only where closing with unread input would make the kernel reset
  * the connection and could destroy a reply that the peer has not read yet.
  *
+ * Transfers are timed in slices of 1 MiB, or of what there is. A slice of output is what waits when
+ * the one before is sent, or when the first byte waits; a slice of input is the next part of one
+ * request. Each has its time-out, and what its bytes take at the least rate, from the moment when
+ * the one before was complete. So a deadline never moves before its slice is complete, and there
+ * is always a complete one that pays for the next. The first slice of a request whose length is not
+ * known has the time-out alone; once it is known, that is made up for, once.
+ *
  * Invariants:
  *  - A request is pending from its delivery to its answer, and pending ones are answered in order.
  *  - deliver() is called only in OPEN, never inside itself, and not while the connection is blocked
@@ -46,6 +53,8 @@ struct gate__pending {
 
 /* What a request counts from its delivery to its answer, if it is not answered inside that. */
 enum { GATE__REQUEST_MEMORY = 256 };
+
+enum { GATE__SLICE = 1 << 20 };
 
 /* What the connections of one worker hold together: parts of requests, requests that wait, and
  * copied replies. Over `tight` none gets far ahead of a peer that does not read; who takes it over
@@ -93,6 +102,7 @@ typedef struct gate__conn_config {
     uint64_t idle_ns;
     uint64_t write_ns;
     uint64_t handler_ns;
+    uint64_t slice_ns; /* that a slice takes at the least rate; 0: no slices */
     uint64_t linger_ns;
     size_t linger_max; /* bytes thrown away before giving up */
     uint32_t inflight_max;
@@ -126,6 +136,9 @@ struct gate__conn {
     gate__debt *debt;   /* NULL: it never deferred a request */
     uint64_t now_ns;    /* of the call under way, or as read since */
     uint64_t read_deadline;
+    uint64_t write_deadline; /* of slice_out */
+    size_t slice_out;        /* unsent bytes of the slice of output under way; 0: there is none */
+    size_t slice_in;         /* when so much of the request is there its slice is; 0: first one */
     uint64_t linger_deadline;
     uint64_t drain_deadline;
     size_t lingered;

@@ -100,7 +100,7 @@ static void test_output_gives_back_all_replies_in_order(void **state)
             char body[5000];
             size_t body_len = seed_below(seed_below(4) ? 50 : sizeof body);
             memset(body, 'a' + i % 26, body_len);
-            assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, body, body_len, 1), 0);
+            assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, body, body_len), 0);
             memcpy(expected + len, "<<", 2);
             memcpy(expected + len + 2, body, body_len);
             memcpy(expected + len + 2 + body_len, ">", 1);
@@ -120,14 +120,13 @@ static void test_small_replies_share_a_chunk_and_large_ones_have_their_own(void 
     gate__outbuf out = {0};
     const gate_wrap none = {0};
     static const char large[10000];
-    assert_int_equal(gate__outbuf_put(&out, &pool, &none, "", 0, 1), 0);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &none, "", 0), 0);
     assert_null(out.head);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(gate__outbuf_put(&out, &pool, &none, "small", 5, 1), 0);
+        assert_int_equal(gate__outbuf_put(&out, &pool, &none, "small", 5), 0);
     assert_null(out.head->next);
-    assert_int_equal(gate__outbuf_put(&out, &pool, &none, large, sizeof large, 2), 0);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &none, large, sizeof large), 0);
     assert_int_equal(out.head->next->cap, sizeof large);
-    assert_int_equal(out.head->next->queued_ns, 2);
     gate__chunk_free_list(&pool, out.head);
     assert_int_equal(pool.count, 1); /* only the shared kind is kept */
     gate__chunk_pool_free(&pool);
@@ -148,8 +147,8 @@ static void test_borrowed_bytes_are_given_back_once_when_they_are_sent(void **st
     char got[16];
     gate__chunk *lent = gate__chunk_borrow("lent", 4, count, &released);
     assert_non_null(lent);
-    gate__outbuf_push(&out, lent, 1);
-    assert_int_equal(gate__outbuf_put(&out, &pool, &none, "own", 3, 1), 0); /* not into it */
+    gate__outbuf_push(&out, lent);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &none, "own", 3), 0); /* not into it */
     gate__outbuf_sent(&out, &pool, 3);
     assert_int_equal(released, 0);
     gate__outbuf_sent(&out, &pool, 1);
@@ -185,8 +184,8 @@ static void test_a_body_of_a_length_that_cannot_be_is_refused(void **state)
     gate__outbuf out = {0};
     gate__chunk_pool pool = {0};
     const gate_wrap wrap = {.tail_len = 1};
-    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX, 0), -ENOMEM);
-    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX - 1, 0), -ENOMEM);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX), -ENOMEM);
+    assert_int_equal(gate__outbuf_put(&out, &pool, &wrap, "", SIZE_MAX - 1), -ENOMEM);
     assert_null(out.head);
     assert_int_equal(out.bytes, 0);
 }

@@ -206,7 +206,7 @@ static void test_a_large_answer_weighs_what_is_left_of_it(void **state)
     enum { LARGE = 64 * GATE__CHUNK_SIZE };
     static const char large[LARGE];
     gate__outbuf out = {0};
-    assert_int_equal(gate__outbuf_put(&out, NULL, &(gate_wrap){0}, large, LARGE, 0), 0);
+    assert_int_equal(gate__outbuf_put(&out, NULL, &(gate_wrap){0}, large, LARGE), 0);
     assert_int_equal(gate__outbuf_weight(&out), LARGE);
     gate__outbuf_sent(&out, NULL, LARGE - 1);
     assert_int_equal(gate__outbuf_weight(&out), 1);

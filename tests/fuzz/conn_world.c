@@ -397,6 +397,7 @@ void world_open(world *w, fuzz_input *script)
     w->config.write_ns = draw_span(w);
     w->config.handler_ns = draw_span(w);
     w->config.linger_ns = draw_span(w);
+    w->config.slice_ns = w->config.linger_ns % (4 * WORLD_S); /* 0: no slices */
     w->config.exchanges_max = draw_exchanges(w);
     gate__conn_init(&w->conn, &w->config, w->now);
     world_check(w);

@@ -131,6 +131,7 @@ static void test_a_reader_that_drips_does_not_extend_the_write_deadline(void **s
     (void)state;
     gate_options options = net_options(reply_big, NULL);
     options.write_timeout_ms = 300;
+    options.rate_min = 4 << 20;
     net_server *s = net_start(&options);
     int fd = net_connect_small(s->port, 4096);
     char bytes[512];

@@ -111,7 +111,8 @@ static void test_request_that_was_cut_does_not_end_as_a_whole_one(void **state)
 /* So it is with a reply that ends with its connection. */
 static void test_reply_that_was_cut_does_not_end_as_a_whole_one(void **state)
 {
-    desk all = {.reply_len = 200000, .options = {.write_timeout_ms = TIMEOUT_MS}};
+    desk all = {.reply_len = 200000,
+                .options = {.write_timeout_ms = TIMEOUT_MS, .rate_min = GATE_NEVER}};
     sim_peer *peer;
 
     (void)state;

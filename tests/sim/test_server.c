@@ -318,7 +318,7 @@ static void test_dripping_into_the_drain_is_cut_off(void **state)
 
 static void test_unread_reply_meets_the_write_deadline(void **state)
 {
-    desk all = {.reply_len = 200000, .options = {.write_timeout_ms = 2000}};
+    desk all = {.reply_len = 200000, .options = {.write_timeout_ms = 2000, .rate_min = GATE_NEVER}};
     sim_peer *peer;
 
     (void)state;
@@ -334,12 +334,31 @@ static void test_unread_reply_meets_the_write_deadline(void **state)
     scene_close(&all.scene);
 }
 
+/* 2 s, and 4 s for its bytes at the least rate; what the network takes meanwhile moves nothing. */
+static void test_unread_reply_has_the_time_of_its_bytes_besides(void **state)
+{
+    desk all = {.reply_len = 200000, .options = {.write_timeout_ms = 2000, .rate_min = 50000}};
+    sim_peer *peer;
+
+    (void)state;
+    desk_open(&all, NULL, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_stopped = 1;
+    sim_peer_send(peer, "b\n", 2);
+    scene_stop_in(&all.scene, 20 * second);
+    scene_serve(&all.scene);
+    assert_int_equal(all.scene.stats.closed[GATE_CLOSE_WRITE_TIMEOUT], 1);
+    assert_in_range(all.scene.closed_ns[GATE_CLOSE_WRITE_TIMEOUT] - all.scene.start_ns, 6 * second,
+                    6 * second + 2 * SIM_MS);
+    scene_close(&all.scene);
+}
+
 /* Nothing moves from the request on, as the window is full already: all that starts the write
  * deadline is the answer. */
 static void test_unread_late_answer_has_the_whole_write_time(void **state)
 {
     const sim_knobs knobs = {.flow_max = 3};
-    desk all = {0};
+    desk all = {.options = {.rate_min = GATE_NEVER}};
     late one = {.desk = &all};
     sim_peer *peer;
 
@@ -494,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_rejected_peer_gets_its_answer_with_input_unread),
         cmocka_unit_test(test_dripping_into_the_drain_is_cut_off),
         cmocka_unit_test(test_unread_reply_meets_the_write_deadline),
+        cmocka_unit_test(test_unread_reply_has_the_time_of_its_bytes_besides),
         cmocka_unit_test(test_unread_late_answer_has_the_whole_write_time),
         cmocka_unit_test(test_a_slow_reader_gets_all),
         cmocka_unit_test(test_pipelining_without_reading_stops_the_reading),
