@@ -19,6 +19,7 @@ enum {
     REPLY_MAX = 4 * 1024 * 1024,       /* bytes of the reply to MGET */
     KEYS_MAX = 1024 * 1024,            /* a power of two */
     MEMORY_MAX = 256 * 1024 * 1024,    /* bytes of keys, values and what goes with them */
+    BUFFERS_MAX = 64 * 1024 * 1024,    /* bytes of commands and replies under way, of all clients */
     ARG_MIN = sizeof "$0\r\n\r\n" - 1, /* bytes of the shortest argument */
     NUMBER_ROOM = 32                   /* a number with what stands around it */
 };
@@ -475,6 +476,7 @@ int main(int argc, char **argv)
         .user = &all,
         .codec = &resp,
         .request_max = FRAME_MAX,
+        .buffers_max = BUFFERS_MAX,
         .idle_timeout_ms = GATE_NEVER,
     };
     struct sigaction action = {.sa_handler = stop};

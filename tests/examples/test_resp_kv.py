@@ -2,7 +2,9 @@
 """resp_kv speaks RESP2 as its clients expect it, within its bounds."""
 import os
 import random
+import re
 import signal
+import socket
 import unittest
 
 from test_examples import Running
@@ -292,6 +294,19 @@ class Bounds(Server):
         self.assertEqual(client.ask("MGET", *["k"] * 4), [b"x" * 1000000] * 4)
         self.fails(client.ask("MGET", *["k"] * 5), "ERR the reply is too large")
         self.assertEqual(client.ask("PING"), b"PONG")
+
+    def test_clients_that_never_read_take_no_more_than_the_buffers(self):
+        honest = self.client()
+        honest.ask("SET", "k", b"x" * 1000000)
+        for _ in range(100):
+            deaf = self.client()
+            deaf.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.send(command("MGET", *["k"] * 4))
+            self.assertEqual(honest.ask("PING"), b"PONG")
+        with open("/proc/%d/status" % self.server.process.pid, encoding="ascii") as status:
+            most = int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) * 1024
+        if not os.environ.get("GATE_SANITIZE"):  # which takes memory of its own
+            self.assertLess(most, 100 * MIB)
 
     def test_full_store_says_so_and_takes_more_after_a_deletion(self):
         client, value, stored = self.client(), b"x" * 1000000, 0
