@@ -25,47 +25,47 @@ static int has_room(const gate__listeners *listeners)
     return listeners->streams->count < listeners->connections_max;
 }
 
-static void link_listener(gate__listeners *listeners, gate__listener *listener)
+static void link_listener(gate__listeners *listeners, gate__listener *listener,
+                          gate_listener *handle)
 {
     listener->owner = listeners;
+    listener->handle = handle;
     listener->next = listeners->first;
     listeners->first = listener;
     listeners->open++;
 }
 
-int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
-                        unsigned flags)
+int gate__listeners_add(gate__listeners *listeners, gate_listener *handle,
+                        const gate__listen_how *how)
 {
     gate_io *io = listeners->streams->io;
     gate__listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return -ENOMEM;
     gate__sock_init(&listener->sock, -1);
-    int rc = io->ops->listen(io, &listener->sock, addr, backlog, flags);
+    int rc =
+        io->ops->listen(io, &listener->sock, &handle->addr, how->backlog, how->flags, how->rights);
     if (rc) {
         free(listener);
         return rc;
     }
-    listener->addr = *addr;
-    gate__sock_file_of(&listener->file, addr);
-    link_listener(listeners, listener);
+    link_listener(listeners, listener, handle);
     return 0;
 }
 
-int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr)
+int gate__listeners_adopt(gate__listeners *listeners, gate_listener *handle, int fd)
 {
     gate_io *io = listeners->streams->io;
     gate__listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return -ENOMEM;
     gate__sock_init(&listener->sock, -1);
-    int rc = io->ops->adopt(io, &listener->sock, fd, addr);
+    int rc = io->ops->adopt(io, &listener->sock, fd, &handle->addr);
     if (rc) {
         free(listener);
         return rc;
     }
-    listener->addr = *addr;
-    link_listener(listeners, listener);
+    link_listener(listeners, listener, handle);
     return 0;
 }
 
@@ -101,7 +101,7 @@ static void close_listener(gate__listener *listener)
         io->ops->cancel(io, sock, &sock->in); /* comes back here when it has ended */
         return;
     }
-    gate__sock_unlink(&listener->addr, &listener->file);
+    gate__sock_unlink(&listener->handle->addr, &listener->handle->file);
     io->ops->close(io, sock, on_closed);
 }
 
@@ -177,7 +177,7 @@ static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     (void)io;
     if (result < 0)
         on_accept_error(listener, result);
-    else if (gate__stream_open(listeners->streams, result))
+    else if (gate__stream_open(listeners->streams, listener->handle, result))
         note_accepted(listeners);
     else
         on_accept_error(listener, -ENOMEM);
@@ -233,7 +233,7 @@ static void discard(gate__listener *listener)
     gate_io *io = listener->owner->streams->io;
     if (listener->sock.fd < 0)
         return;
-    gate__sock_unlink(&listener->addr, &listener->file);
+    gate__sock_unlink(&listener->handle->addr, &listener->handle->file);
     io->ops->discard(io, listener->sock.fd);
     listener->sock.fd = -1;
     listener->owner->open--;

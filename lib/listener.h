@@ -9,6 +9,7 @@
  * has queued and then closes.
  */
 
+#include "handle.h"
 #include "io/io.h"
 #include "io/sock.h"
 #include "stream.h"
@@ -29,21 +30,27 @@ typedef struct gate__listeners {
     uint8_t draining;
 } gate__listeners;
 
+/* How to open one. */
+typedef struct gate__listen_how {
+    int backlog;
+    unsigned flags;             /* GATE_IO_... */
+    const gate__rights *rights; /* NULL: as umask says */
+} gate__listen_how;
+
 struct gate__listener {
     gate_sock sock;
-    gate__sockaddr addr;
-    gate__sock_file file; /* of a Unix listener that we opened */
+    gate_listener *handle; /* what it is one of */
     gate__listeners *owner;
     gate__listener *next;
 };
 
 void gate__listeners_init(gate__listeners *listeners, gate__streams *streams,
                           uint32_t connections_max);
-/* Opens one more on *addr, which becomes the bound address; flags: GATE_LISTEN_... 0, -errno. */
-int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
-                        unsigned flags);
-/* Takes a listening descriptor. 0, -errno. */
-int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr);
+/* Opens one more at handle->addr, which becomes the bound address. 0, -errno. */
+int gate__listeners_add(gate__listeners *listeners, gate_listener *handle,
+                        const gate__listen_how *how);
+/* Takes a listening descriptor; handle->addr becomes its address. 0, -errno. */
+int gate__listeners_adopt(gate__listeners *listeners, gate_listener *handle, int fd);
 
 /* Starts accepting. */
 void gate__listeners_serve(gate__listeners *listeners);

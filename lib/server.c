@@ -6,10 +6,10 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "core/error.h"
 #include "core/metrics.h"
 #include "core/sized.h"
-#include "io/resolve.h"
-#include "io/sock.h"
+#include "listen.h"
 #include "worker.h"
 
 enum { IDLE, SERVING, SERVED };
@@ -19,7 +19,8 @@ struct gate_server {
     atomic_int stop;
     atomic_int state;
     uint16_t port;
-    uint8_t listening;
+    gate_listener *first; /* of its listeners */
+    gate_listener **last;
     uint32_t count;         /* workers that are open */
     gate__worker workers[]; /* options.workers of them */
 };
@@ -62,6 +63,7 @@ int gate__server_open_on(gate_server **server, const gate_options *options,
     if (!made)
         return -ENOMEM;
     made->options = filled;
+    made->last = &made->first;
     rc = open_workers(made, open_io, arg);
     if (rc) {
         gate_server_close(made);
@@ -88,100 +90,54 @@ void gate_server_close(gate_server *server)
         return;
     for (uint32_t i = 0; i < server->count; i++)
         gate__worker_close(&server->workers[i]);
+    gate__listen_free(server->first);
     free(server);
 }
 
 /* ---- Listening ---- */
 
-static void note_listener(gate_server *server, const gate__sockaddr *addr)
+static void add_listener(gate_server *server, gate_listener *listener)
 {
     if (!server->port)
-        server->port = gate__addr_port(addr);
-    server->listening = 1;
+        server->port = gate_listener_port(listener);
+    *server->last = listener;
+    server->last = &listener->next;
 }
 
-/* The same socket for another worker: Unix sockets and inherited ones can't be opened twice. */
-static int share_listener(gate__worker *worker, int fd)
+int gate_server_listen_with(gate_server *server, const char *addr, uint16_t port,
+                            const gate_listen_options *options, gate_listener **listener,
+                            gate_error *error)
 {
-    gate__sockaddr addr;
-    int copy = gate__sock_dup(fd);
-    if (copy < 0)
-        return copy;
-    int rc = gate__listeners_adopt(&worker->listeners, copy, &addr);
+    gate__listen asked = {.addr = addr, .port = port, .options = options, .error = error};
+    gate_listener *made;
+    if (listener)
+        *listener = NULL;
+    if (gate__error_check(error))
+        return -EINVAL;
+    if (!server)
+        return gate__error_set(error, -EINVAL, "there is no server");
+    if (atomic_load(&server->state) != IDLE)
+        return gate__error_set(error, -EBUSY, "the server is serving already");
+    asked.server_flags = server->options.flags;
+    int rc = gate__listen_open(&made, server->workers, server->count, &asked);
     if (rc)
-        worker->io->ops->discard(worker->io, copy);
-    return rc;
-}
-
-/* A listener for each worker but the first: on `bound`, or with fd >= 0 the same socket. All or
- * none. */
-static int listen_others(gate_server *server, int fd, const gate__sockaddr *bound, int backlog,
-                         unsigned flags)
-{
-    for (uint32_t i = 1; i < server->count; i++) {
-        gate__worker *worker = &server->workers[i];
-        gate__sockaddr addr = *bound;
-        int rc = fd >= 0 ? share_listener(worker, fd)
-                         : gate__listeners_add(&worker->listeners, &addr, backlog, flags);
-        if (!rc)
-            continue;
-        while (--i)
-            gate__listeners_undo(&server->workers[i].listeners);
         return rc;
-    }
-    return 0;
-}
-
-static int find_addr(const char *host, uint16_t port, gate__sockaddr *addr)
-{
-    int rc = gate__addr_numeric(addr, host, port);
-    return rc == 1 ? gate__resolve_now(host, port, addr) : rc;
+    add_listener(server, made);
+    if (listener)
+        *listener = made;
+    return gate__error_set(error, 0, "%s", "");
 }
 
 int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int backlog)
 {
-    gate__sockaddr bound;
-    if (!server || !addr || backlog < 0)
-        return -EINVAL;
-    if (atomic_load(&server->state) != IDLE)
-        return -EBUSY;
-    int rc = find_addr(addr, port, &bound);
-    if (rc)
-        return rc;
-    int is_unix = bound.u.any.sa_family == AF_UNIX;
-    int defers = (server->options.flags & GATE_DEFER_ACCEPT) && !is_unix;
-    unsigned defer = defers ? GATE_LISTEN_DEFER : 0;
-    unsigned flags = server->count > 1 && !is_unix ? GATE_LISTEN_SHARED | defer : defer;
-    gate__listeners *first = &server->workers[0].listeners;
-    rc = gate__listeners_add(first, &bound, backlog, flags);
-    if (rc)
-        return rc;
-    int fd = is_unix ? first->first->sock.fd : -1;
-    rc = listen_others(server, fd, &bound, backlog, GATE_LISTEN_JOIN | defer);
-    if (rc)
-        gate__listeners_undo(first);
-    else
-        note_listener(server, &bound);
-    return rc;
+    gate_listen_options options = {.size = sizeof options, .backlog = backlog};
+    return gate_server_listen_with(server, addr, port, &options, NULL, NULL);
 }
 
 int gate_server_listen_fd(gate_server *server, int fd)
 {
-    gate__sockaddr bound = {0};
-    if (!server || fd < 0)
-        return -EINVAL;
-    if (atomic_load(&server->state) != IDLE)
-        return -EBUSY;
-    int rc = listen_others(server, fd, &bound, 0, 0);
-    if (rc)
-        return rc;
-    /* Last, for fd stays the caller's where anything fails. */
-    rc = gate__listeners_adopt(&server->workers[0].listeners, fd, &bound);
-    for (uint32_t i = 1; rc && i < server->count; i++)
-        gate__listeners_undo(&server->workers[i].listeners);
-    if (!rc)
-        note_listener(server, &bound);
-    return rc;
+    gate_listen_options options = {.size = sizeof options, .flags = GATE_LISTEN_FD, .fd = fd};
+    return gate_server_listen_with(server, NULL, 0, &options, NULL, NULL);
 }
 
 uint16_t gate_server_port(const gate_server *server)
@@ -250,7 +206,7 @@ static int serve_all(gate_server *server)
 int gate_server_serve(gate_server *server)
 {
     int idle = IDLE;
-    if (!server || !server->listening)
+    if (!server || !server->first)
         return -EINVAL;
     if (!atomic_compare_exchange_strong(&server->state, &idle, SERVING))
         return -EBUSY;

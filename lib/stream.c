@@ -168,7 +168,7 @@ static void admit(gate__stream *stream)
         gate__conn_abort(&stream->conn, rc ? GATE_CLOSE_NO_MEMORY : GATE_CLOSE_PEER_LIMIT);
 }
 
-gate__stream *gate__stream_open(gate__streams *streams, int fd)
+gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd)
 {
     gate_io *io = streams->io;
     gate__stream *stream = malloc(sizeof *stream);
@@ -176,7 +176,8 @@ gate__stream *gate__stream_open(gate__streams *streams, int fd)
         io->ops->discard(io, fd);
         return NULL;
     }
-    *stream = (gate__stream){.owner = streams, .next = streams->first, .link = &streams->first};
+    *stream = (gate__stream){
+        .owner = streams, .next = streams->first, .link = &streams->first, .listener = listener};
     if (stream->next)
         stream->next->link = &stream->next;
     streams->first = stream;

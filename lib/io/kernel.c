@@ -6,9 +6,9 @@
 #include "io/sock.h"
 
 int gate__kernel_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                        unsigned flags)
+                        unsigned flags, const gate__rights *rights)
 {
-    int fd = gate__sock_listen(addr, backlog, flags);
+    int fd = gate__sock_listen(addr, backlog, flags, rights);
 
     (void)io;
     if (fd < 0)

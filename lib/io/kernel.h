@@ -7,7 +7,7 @@
 #include "io/io.h"
 
 int gate__kernel_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                        unsigned flags);
+                        unsigned flags, const gate__rights *rights);
 int gate__kernel_adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
 void gate__kernel_discard(gate_io *io, int fd);
 int gate__kernel_peer(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);

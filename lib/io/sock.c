@@ -15,8 +15,6 @@
 
 #include <gate/gate.h>
 
-#include "io/io.h"
-
 /* A connection that has sent nothing for this long is handed over all the same. */
 enum { DEFER_ACCEPT_S = 5 };
 
@@ -61,8 +59,12 @@ static int keep_len(gate__sockaddr *addr)
 
 static int local_address(int fd, gate__sockaddr *addr)
 {
-    addr->len = sizeof addr->u;
-    return getsockname(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
+    gate__sockaddr found = {.len = sizeof found.u};
+
+    if (getsockname(fd, &found.u.any, &found.len))
+        return -errno;
+    *addr = found;
+    return keep_len(addr);
 }
 
 void gate__sock_reset(int fd)
@@ -126,13 +128,13 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
         rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_any_in6(addr));
-    if (rc == 0 && (flags & GATE_LISTEN_JOIN))
+    if (rc == 0 && (flags & GATE_IO_JOIN))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
         rc = bind_to(fd, addr);
-    if (rc == 0 && (flags & GATE_LISTEN_SHARED))
+    if (rc == 0 && (flags & GATE_IO_SHARED))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (rc == 0 && (flags & GATE_LISTEN_DEFER))
+    if (rc == 0 && (flags & GATE_IO_DEFER))
         rc = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, DEFER_ACCEPT_S);
     return rc;
 }
@@ -172,10 +174,43 @@ static int check_stale(const gate__sockaddr *addr, const char *path)
     return error == ECONNREFUSED || error == ENOENT ? 0 : -EADDRINUSE;
 }
 
-static int bind_unix(int fd, const gate__sockaddr *addr)
+/* The mode can also be set where a symbolic link has taken the name meanwhile, if the C library is
+ * older than glibc 2.32. Nobody can connect before listen(2). */
+static int set_rights(const char *path, const gate__rights *rights)
+{
+    mode_t mode = (mode_t)rights->mode;
+    int is_set = rights->mode == UINT32_MAX || !fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW);
+
+    if (!is_set && (errno != EOPNOTSUPP || chmod(path, mode)))
+        return -errno;
+    if (rights->uid == UINT32_MAX && rights->gid == UINT32_MAX)
+        return 0;
+    return lchown(path, (uid_t)rights->uid, (gid_t)rights->gid) ? -errno : 0;
+}
+
+/* The file is never open to more than it will be in the end: fchmod before bind takes bits away. */
+static int bind_path(int fd, const gate__sockaddr *addr, const gate__rights *rights)
 {
     char path[sizeof addr->u.un.sun_path + 1];
-    int rc = bind_to(fd, addr);
+    int rc = 0;
+
+    if (!rights || !has_path(addr))
+        return bind_to(fd, addr);
+    if (rights->mode != UINT32_MAX && fchmod(fd, (mode_t)rights->mode))
+        return -errno;
+    rc = bind_to(fd, addr);
+    if (rc)
+        return rc;
+    rc = set_rights(path_of(addr, path), rights);
+    if (rc)
+        unlink(path);
+    return rc;
+}
+
+static int bind_unix(int fd, const gate__sockaddr *addr, const gate__rights *rights)
+{
+    char path[sizeof addr->u.un.sun_path + 1];
+    int rc = bind_path(fd, addr, rights);
 
     if (rc != -EADDRINUSE || !has_path(addr))
         return rc;
@@ -185,7 +220,7 @@ static int bind_unix(int fd, const gate__sockaddr *addr)
         return rc;
     if (unlink(path) < 0 && errno != ENOENT)
         return -errno;
-    return bind_to(fd, addr);
+    return bind_path(fd, addr, rights);
 }
 
 void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr)
@@ -212,9 +247,11 @@ void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file)
 
 /* ---- Every listener ------------------------------------------------------------------------ */
 
-static int start_listening(int fd, gate__sockaddr *addr, int backlog, unsigned flags)
+static int start_listening(int fd, gate__sockaddr *addr, int backlog, unsigned flags,
+                           const gate__rights *rights)
 {
-    int rc = is_tcp(addr->u.any.sa_family) ? bind_tcp(fd, addr, flags) : bind_unix(fd, addr);
+    int rc =
+        is_tcp(addr->u.any.sa_family) ? bind_tcp(fd, addr, flags) : bind_unix(fd, addr, rights);
 
     if (rc == 0 && listen(fd, backlog > 0 ? backlog : INT_MAX) < 0)
         rc = -errno;
@@ -230,7 +267,7 @@ static void use_any_ipv4(gate__sockaddr *addr)
     addr->u.in4.sin_port = port;
 }
 
-int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags)
+int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags, const gate__rights *rights)
 {
     int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
     int rc;
@@ -242,7 +279,7 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags)
     if (fd < 0)
         return fd;
     gate__sock_nodelay(fd, addr->u.any.sa_family); /* accepted sockets inherit it */
-    rc = start_listening(fd, addr, backlog, flags);
+    rc = start_listening(fd, addr, backlog, flags, rights);
     if (rc == 0)
         return fd;
     close(fd);

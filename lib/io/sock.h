@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "core/addr.h"
+#include "io/io.h"
 
 /* Nanoseconds on CLOCK_MONOTONIC. */
 uint64_t gate__clock_ns(void);
@@ -20,12 +21,14 @@ int gate__sock_open(int family, int flags);
 /* Sets TCP_NODELAY where the family has it. */
 void gate__sock_nodelay(int fd, int family);
 
-/* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_LISTEN_... of
+/* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_IO_... of
  * io.h; backlog 0 takes the kernel's largest. The descriptor, or -errno of bind(2) or listen(2).
  * A listener on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0 instead.
  * Unix paths: the file of a socket that nobody listens on is replaced. -EADDRINUSE: somebody does.
- * -EEXIST: the file is not a socket; it is left alone. */
-int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags);
+ * -EEXIST: the file is not a socket; it is left alone. The rights (NULL: as umask says) are set
+ * before anyone can connect. */
+int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags,
+                      const gate__rights *rights);
 
 /* Checks that fd is a listening stream socket (TCP or Unix), makes it nonblocking and CLOEXEC, and
  * fills in its address. On an error fd is as it was. -EBADF, -ENOTSOCK, -EINVAL. */

@@ -92,6 +92,9 @@ CALL(connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, l
 CALL(shutdown, (int fd, int how), (fd, how))
 CALL(lstat, (const char *path, struct stat *status), (path, status))
 CALL(unlink, (const char *path), (path))
+CALL(fchmod, (int fd, mode_t mode), (fd, mode))
+CALL(fchmodat, (int folder, const char *path, mode_t mode, int flags), (folder, path, mode, flags))
+CALL(lchown, (const char *path, uid_t uid, gid_t gid), (path, uid, gid))
 CALL(eventfd, (unsigned value, int flags), (value, flags))
 CALL(epoll_create1, (int flags), (flags))
 CALL(epoll_wait, (int fd, struct epoll_event *events, int room, int timeout),

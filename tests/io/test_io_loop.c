@@ -28,8 +28,8 @@ static const gate_io_ops *ops_of(const struct loop *loop)
 static void open_listener(struct loop *loop, const char *host, unsigned flags)
 {
     set_addr(&loop->addr, host, 0);
-    assert_int_equal(ops_of(loop)->listen(loop->io, &loop->ends[0]->sock, &loop->addr, 128, flags),
-                     0);
+    assert_int_equal(
+        ops_of(loop)->listen(loop->io, &loop->ends[0]->sock, &loop->addr, 128, flags, NULL), 0);
 }
 
 static void wait_accepted(struct loop *loop, struct end *end, size_t count)

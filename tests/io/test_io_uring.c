@@ -116,7 +116,7 @@ static void test_accepts_beyond_the_queue_are_not_lost(void **state)
 
     resize(loop, &tiny);
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0), 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0, NULL), 0);
     submit_accept(loop, end, 0);
     run_turns(loop, 1);
     for (int i = 0; i < 100; i++)

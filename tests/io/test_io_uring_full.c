@@ -103,7 +103,7 @@ static void listen_and_queue(struct loop *loop, struct end *end, int clients[QUE
     gate__sockaddr addr;
 
     set_addr(&addr, "127.0.0.1", 0);
-    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &addr, 16, 0), 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &addr, 16, 0, NULL), 0);
     for (int i = 0; i < QUEUED; i++)
         clients[i] = plain_connect(&addr);
 }

@@ -108,13 +108,14 @@ static sim__rec *submit_sock(gate_io *io, gate_sock *sock, gate_op *op, unsigned
 /* ---- Set-up calls -------------------------------------------------------------------------- */
 
 static int do_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                     unsigned flags)
+                     unsigned flags, const gate__rights *rights)
 {
     sim_world *world = self(io)->world;
     sim__listener *listener;
     gate__sockaddr name = *addr;
     int result = sim__fault(world, SIM_LISTEN_FAULT, &world->knobs.listen);
 
+    (void)rights;
     if (result == 0) {
         result = sim__listener_open(world, &name, backlog, flags, &listener);
     }
