@@ -77,11 +77,22 @@ typedef struct gate__uring_kept {
     int fd;
 } gate__uring_kept;
 
+/* What the kernel refuses is asked for again; where nothing comes of it for too many turns, it is
+ * an error. */
+typedef struct gate__uring_stuck {
+    uint8_t tried;  /* in this turn it was refused */
+    uint8_t moved;  /* in this turn it worked */
+    uint16_t turns; /* in a row that were refused only */
+} gate__uring_stuck;
+
+enum { GATE__URING_STUCK_MAX = 100 };
+
 struct gate__uring {
     gate_io io;
     struct io_uring ring;
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
+    size_t mapped_len; /* of the ring and the buffers */
     gate__uring_sizes sizes;
     int given_back; /* buffers that the kernel has yet to be told of */
     int wake_fd;
@@ -102,6 +113,9 @@ struct gate__uring {
     gate__op_list cancel;  /* in the ring, to be cancelled */
     int cancel_due;        /* some of them have OP_CANCEL_DUE */
     gate_op *lookups;      /* names being looked up */
+    gate__uring_stuck no_buffer;
+    gate__uring_stuck no_cancel;
+    gate__uring_stuck no_wake;
     gate__retries retries; /* connects that wait for room in a Unix listener's queue */
     gate__uring_kept *kept;
     unsigned kept_count;

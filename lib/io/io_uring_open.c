@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "io/kernel.h"
@@ -70,7 +71,8 @@ static void free_loop(gate_io *io)
         close(self->kept[--self->kept_count].fd);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
-    free(self->buffer_ring);
+    if (self->buffer_ring)
+        munmap(self->buffer_ring, self->mapped_len);
     free(self->kept);
     free(self);
 }
@@ -156,18 +158,22 @@ static int make_ring(struct gate__uring *self)
 }
 
 /* One piece of memory: the ring of buffers, which begins a page, then the buffers, and one more
- * that stays ours. */
+ * that stays ours. The kernel keeps the pages of the ring: it must find the same ones in a child
+ * that serves after a fork, so they are shared, not copied when they are written. */
 static int make_buffers(struct gate__uring *self)
 {
     size_t count = self->sizes.buffers, size = self->sizes.buffer_size;
     size_t ring_len = (count * sizeof(struct io_uring_buf) + PAGE - 1) / PAGE * PAGE;
-    size_t len = (ring_len + (count + 1) * (size + GATE__URING_APART) + PAGE - 1) / PAGE * PAGE;
+    size_t len = ring_len + (count + 1) * (size + GATE__URING_APART);
     struct io_uring_buf_reg reg = {.ring_entries = (uint32_t)count};
+    void *mapped;
     int rc;
 
-    self->buffer_ring = aligned_alloc(PAGE, len);
-    if (!self->buffer_ring)
-        return -ENOMEM;
+    mapped = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return -errno;
+    self->buffer_ring = mapped;
+    self->mapped_len = len;
     self->buffers = (uint8_t *)self->buffer_ring + ring_len;
     reg.ring_addr = (uint64_t)(uintptr_t)self->buffer_ring;
     io_uring_buf_ring_init(self->buffer_ring);

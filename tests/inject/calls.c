@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,6 +59,23 @@ void *inject_realloc(void *old, size_t size)
 void *inject_aligned_alloc(size_t alignment, size_t size)
 {
     return memory_fails() ? NULL : count_block(aligned_alloc(alignment, size));
+}
+
+void *inject_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    int error = inject_fails(INJECT_mmap);
+    if (!error)
+        error = memory_fails();
+    if (!error)
+        return count_block(mmap(at, len, protection, flags, fd, offset));
+    errno = error;
+    return MAP_FAILED;
+}
+
+int inject_munmap(void *at, size_t len)
+{
+    blocks--;
+    return munmap(at, len);
 }
 
 void inject_free(void *memory)

@@ -197,6 +197,29 @@ static void test_sizes_that_the_kernel_refuses_are_an_error(void **state)
     assert_int_equal(gate__io_uring_open_sized(&io, &odd), -EINVAL);
 }
 
+/* As where the kernel and this process do not see the same memory. */
+static void test_input_that_never_gets_a_buffer_is_an_error(void **state)
+{
+    struct loop *loop = *state;
+    int ended = 0;
+
+    resize(loop, &tiny);
+    ring_of(loop)->given_back = 0; /* the kernel hears of none */
+    crowd_gather(CROWD);
+    crowd_recv_all(loop, CROWD, GATE_IO_STAY);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(send(crowd[i].peer, "x", 1, MSG_NOSIGNAL), 1);
+    for (int turns = 0; turns < 1000 && ended < CROWD; turns++) {
+        run_turns(loop, 1);
+        ended = 0;
+        for (int i = 0; i < CROWD; i++)
+            ended += crowd[i].finals;
+    }
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(crowd[i].result, -ENOBUFS);
+    crowd_disperse(loop, CROWD);
+}
+
 /* The ring is taken away for a turn, as it would be if the kernel had no use for it any more. */
 static void test_ring_that_fails_ends_what_waits_for_it_and_says_so_from_then_on(void **state)
 {
@@ -228,6 +251,7 @@ int main(void)
         OVER("io_uring", test_connections_beyond_what_can_be_kept_are_told),
         OVER("io_uring", test_thread_may_run_more_loops_than_it_can_register),
         OVER("io_uring", test_sizes_that_the_kernel_refuses_are_an_error),
+        OVER("io_uring", test_input_that_never_gets_a_buffer_is_an_error),
         OVER("io_uring", test_ring_that_fails_ends_what_waits_for_it_and_says_so_from_then_on),
     };
 
