@@ -16,3 +16,15 @@ int gate_listener_name(const gate_listener *listener, char *text, size_t room)
     snprintf(text, room, "%s", listener->name);
     return 0;
 }
+
+void gate__handle_leave(gate_listener *listener)
+{
+    if (!atomic_exchange(&listener->left, 1))
+        gate__sock_unlink(&listener->addr, &listener->file);
+}
+
+void gate__handle_closed(gate_listener *listener)
+{
+    if (!atomic_exchange(&listener->left, 1))
+        gate__sock_unlink_dead(&listener->addr, &listener->file);
+}

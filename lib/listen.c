@@ -163,6 +163,7 @@ static int open_at(opening *one)
     gate__sock_file_of(&one->handle->file, &one->handle->addr);
     rc = open_others(one, is_unix(one) ? first->first->sock.fd : -1);
     if (rc) {
+        gate__handle_leave(one->handle);
         gate__listeners_undo(first);
         return tell_failure(one, rc);
     }
@@ -221,6 +222,7 @@ void gate__listen_free(gate_listener *first)
 {
     while (first) {
         gate_listener *next = first->next;
+        gate__handle_closed(first);
         free(first);
         first = next;
     }

@@ -101,7 +101,7 @@ static void close_listener(gate__listener *listener)
         io->ops->cancel(io, sock, &sock->in); /* comes back here when it has ended */
         return;
     }
-    gate__sock_unlink(&listener->handle->addr, &listener->handle->file);
+    gate__handle_leave(listener->handle);
     io->ops->close(io, sock, on_closed);
 }
 
@@ -233,7 +233,6 @@ static void discard(gate__listener *listener)
     gate_io *io = listener->owner->streams->io;
     if (listener->sock.fd < 0)
         return;
-    gate__sock_unlink(&listener->handle->addr, &listener->handle->file);
     io->ops->discard(io, listener->sock.fd);
     listener->sock.fd = -1;
     listener->owner->open--;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/metrics.h"
@@ -19,6 +20,7 @@ struct gate_server {
     atomic_int stop;
     atomic_int state;
     uint16_t port;
+    pid_t served_by;      /* 0: not yet; another process has a copy */
     gate_listener *first; /* of its listeners */
     gate_listener **last;
     uint32_t count;         /* workers that are open */
@@ -88,6 +90,9 @@ void gate_server_close(gate_server *server)
 {
     if (!server)
         return;
+    if (server->served_by == getpid())
+        for (gate_listener *one = server->first; one; one = one->next)
+            gate__handle_leave(one);
     for (uint32_t i = 0; i < server->count; i++)
         gate__worker_close(&server->workers[i]);
     gate__listen_free(server->first);
@@ -210,6 +215,7 @@ int gate_server_serve(gate_server *server)
         return -EINVAL;
     if (!atomic_compare_exchange_strong(&server->state, &idle, SERVING))
         return -EBUSY;
+    server->served_by = getpid();
     int rc = serve_all(server);
     atomic_store(&server->state, SERVED);
     return rc;

@@ -364,7 +364,11 @@ typedef struct gate_error {
 /* Listens on one more address; before gate_server_serve(). options and listener may be NULL. Blocks
  * while a name is looked up; of several addresses that it has the first is taken. On an error
  * nothing has changed.
- * A Unix socket's file that nothing listens on is replaced. The server removes its own at close.
+ * A Unix socket's file that nothing listens on is replaced. The process that serves removes it, or
+ * gate_server_close() where nothing listens on it any more. While a server starts there is a file
+ * PATH.lock next to it.
+ * After a fork(2) before gate_server_serve() either process may serve, and the other one closes its
+ * copy or ends. After it the child may only exec or _exit.
  * Permissions and owner are set before anyone can connect.
  * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EPERM, ...: errno of bind(2), listen(2), chmod(2) or
  * chown(2). -EINVAL, -ENAMETOOLONG: not an address, or options that do not fit it. -ENOTSOCK: fd is

@@ -15,6 +15,8 @@
 
 #include <gate/gate.h>
 
+#include "io/sock_unix.h"
+
 /* A connection that has sent nothing for this long is handed over all the same. */
 enum { DEFER_ACCEPT_S = 5 };
 
@@ -139,122 +141,44 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
     return rc;
 }
 
-/* ---- Unix listeners ------------------------------------------------------------------------ */
+/* ---- Every listener ------------------------------------------------------------------------ */
 
-static int has_path(const gate__sockaddr *addr)
+static int begin_queue(int fd, int backlog)
 {
-    return addr->u.any.sa_family == AF_UNIX && addr->u.un.sun_path[0] != '\0';
+    return listen(fd, backlog > 0 ? backlog : INT_MAX) ? -errno : 0;
 }
 
-/* sun_path may be full to its last byte, without a NUL. */
-static const char *path_of(const gate__sockaddr *addr, char path[sizeof addr->u.un.sun_path + 1])
+static int listen_tcp(int fd, const gate__sockaddr *addr, int backlog, unsigned flags)
 {
-    size_t len = addr->len - offsetof(struct sockaddr_un, sun_path);
+    int rc = bind_tcp(fd, addr, flags);
 
-    memcpy(path, addr->u.un.sun_path, len);
-    path[len] = '\0';
-    return path;
+    return rc < 0 ? rc : begin_queue(fd, backlog);
 }
 
-/* 0: the file is a socket that nobody listens on. */
-static int check_stale(const gate__sockaddr *addr, const char *path)
+/* Under the lock of its name: what is bound and does not listen yet looks stale. */
+static int listen_unix(int fd, const gate__sockaddr *addr, int backlog, const gate__rights *rights)
 {
-    struct stat status;
-    int fd, error;
+    int lock;
+    int rc = gate__unix_lock(addr, &lock);
 
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode))
-        return -EEXIST;
-    fd = gate__sock_open(AF_UNIX, SOCK_NONBLOCK);
-    if (fd < 0)
-        return fd;
-    error = connect(fd, &addr->u.any, addr->len) ? errno : 0;
-    close(fd);
-    return error == ECONNREFUSED || error == ENOENT ? 0 : -EADDRINUSE;
-}
-
-/* The mode can also be set where a symbolic link has taken the name meanwhile, if the C library is
- * older than glibc 2.32. Nobody can connect before listen(2). */
-static int set_rights(const char *path, const gate__rights *rights)
-{
-    mode_t mode = (mode_t)rights->mode;
-    int is_set = rights->mode == UINT32_MAX || !fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW);
-
-    if (!is_set && (errno != EOPNOTSUPP || chmod(path, mode)))
-        return -errno;
-    if (rights->uid == UINT32_MAX && rights->gid == UINT32_MAX)
-        return 0;
-    return lchown(path, (uid_t)rights->uid, (gid_t)rights->gid) ? -errno : 0;
-}
-
-/* The file is never open to more than it will be in the end: fchmod before bind takes bits away. */
-static int bind_path(int fd, const gate__sockaddr *addr, const gate__rights *rights)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    int rc = 0;
-
-    if (!rights || !has_path(addr))
-        return bind_to(fd, addr);
-    if (rights->mode != UINT32_MAX && fchmod(fd, (mode_t)rights->mode))
-        return -errno;
-    rc = bind_to(fd, addr);
-    if (rc)
-        return rc;
-    rc = set_rights(path_of(addr, path), rights);
-    if (rc)
-        unlink(path);
-    return rc;
-}
-
-static int bind_unix(int fd, const gate__sockaddr *addr, const gate__rights *rights)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    int rc = bind_path(fd, addr, rights);
-
-    if (rc != -EADDRINUSE || !has_path(addr))
-        return rc;
-    path_of(addr, path);
-    rc = check_stale(addr, path);
     if (rc < 0)
         return rc;
-    if (unlink(path) < 0 && errno != ENOENT)
-        return -errno;
-    return bind_path(fd, addr, rights);
+    rc = gate__unix_bind(fd, addr, rights);
+    if (rc == 0) {
+        rc = begin_queue(fd, backlog);
+        if (rc < 0)
+            gate__unix_unbind(addr);
+    }
+    gate__unix_unlock(addr, lock);
+    return rc;
 }
-
-void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    struct stat status;
-
-    *file = (gate__sock_file){0};
-    if (!has_path(addr) || lstat(path_of(addr, path), &status) < 0)
-        return;
-    file->device = status.st_dev;
-    file->inode = status.st_ino;
-}
-
-void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    gate__sock_file now;
-
-    gate__sock_file_of(&now, addr);
-    if (now.inode != 0 && now.inode == file->inode && now.device == file->device)
-        unlink(path_of(addr, path));
-}
-
-/* ---- Every listener ------------------------------------------------------------------------ */
 
 static int start_listening(int fd, gate__sockaddr *addr, int backlog, unsigned flags,
                            const gate__rights *rights)
 {
-    int rc =
-        is_tcp(addr->u.any.sa_family) ? bind_tcp(fd, addr, flags) : bind_unix(fd, addr, rights);
+    int rc = is_tcp(addr->u.any.sa_family) ? listen_tcp(fd, addr, backlog, flags)
+                                           : listen_unix(fd, addr, backlog, rights);
 
-    if (rc == 0 && listen(fd, backlog > 0 ? backlog : INT_MAX) < 0)
-        rc = -errno;
     return rc < 0 ? rc : local_address(fd, addr);
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/addr.h"
 #include "io/io.h"
+#include "io/sock_unix.h"
 
 /* Nanoseconds on CLOCK_MONOTONIC. */
 uint64_t gate__clock_ns(void);
@@ -73,18 +74,5 @@ int gate__sock_connect_code(const gate__sockaddr *addr, int error);
 
 /* Is it an address of this machine, which can be listened on? */
 int gate__sock_is_own(const gate__sockaddr *addr);
-
-/* Which file a Unix listener has made; all zero for every other address. */
-typedef struct gate__sock_file {
-    dev_t device;
-    ino_t inode;
-} gate__sock_file;
-
-/* Remembers the file of a listener that was just opened on *addr. */
-void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr);
-
-/* Removes that file if it is still the same one. Call it before the listener is closed: until then
- * the kernel keeps the inode, so that no other file can have its number. */
-void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file);
 
 #endif

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -110,6 +111,8 @@ CALL(connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, l
 CALL(shutdown, (int fd, int how), (fd, how))
 CALL(lstat, (const char *path, struct stat *status), (path, status))
 CALL(unlink, (const char *path), (path))
+CALL(flock, (int fd, int how), (fd, how))
+CALL(fstat, (int fd, struct stat *status), (fd, status))
 CALL(fchmod, (int fd, mode_t mode), (fd, mode))
 CALL(fchmodat, (int folder, const char *path, mode_t mode, int flags), (folder, path, mode, flags))
 CALL(lchown, (const char *path, uid_t uid, gid_t gid), (path, uid, gid))
@@ -153,6 +156,20 @@ int inject_fcntl(int fd, int command, ...)
         va_end(arguments);
     }
     return fcntl(fd, command, value);
+}
+
+int inject_open(const char *path, int flags, ...)
+{
+    int error = inject_fails(INJECT_open);
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = va_arg(arguments, mode_t);
+    va_end(arguments);
+    return open(path, flags, mode);
 }
 
 int inject_ioctl(int fd, unsigned long request, ...)

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,6 +145,157 @@ static void test_a_parent_serves_beside_a_child_that_closes_its_copy(void **stat
     net_free(s);
 }
 
+/* ---- The file of a Unix socket ---- */
+
+static int exists(void)
+{
+    return access(path(), F_OK) == 0;
+}
+
+static void test_a_child_that_closes_its_copy_leaves_the_file(void **state)
+{
+    gate_server *server = open_server(state, 2);
+    assert_int_equal(gate_server_listen(server, addr, 0, 0), 0);
+    for (int serving = 0; serving <= 1; serving++) {
+        net_server *s = serving ? net_serve(server) : NULL;
+        pid_t child = fork_child();
+        if (!child) {
+            if (!serving) /* once it serves, a child must not use it */
+                gate_server_close(server);
+            _exit(0);
+        }
+        await_child(child, NULL);
+        assert_true(exists());
+        if (s)
+            net_stop(s);
+    }
+    assert_false(exists());
+}
+
+static void test_a_parent_that_closes_its_copy_leaves_the_file_to_its_child(void **state)
+{
+    int go[2];
+    char byte;
+    assert_int_equal(pipe(go), 0);
+    gate_server *server = open_server(state, 2);
+    assert_int_equal(gate_server_listen(server, addr, 0, 0), 0);
+    pid_t child = fork_child();
+    if (!child) { /* serves only once the parent has closed */
+        if (read(go[0], &byte, 1) != 1)
+            _exit(2);
+        int rc = gate_server_serve(server);
+        gate_server_close(server);
+        _exit(rc || exists());
+    }
+    gate_server_close(server);
+    assert_true(exists());
+    assert_int_equal(write(go[1], "x", 1), 1);
+    char reply[8];
+    size_t len = sizeof reply;
+    gate_client *client;
+    gate_client_options options = {.size = sizeof options, .codec = gate_codec_line()};
+    assert_int_equal(gate_client_open(&client, addr, 0, &options), 0);
+    assert_int_equal(gate_client_call(client, "stop", 4, reply, &len, 20000), 0);
+    gate_client_close(client);
+    await_child(child, NULL);
+    assert_false(exists());
+    net_close(go[0]);
+    net_close(go[1]);
+}
+
+static void test_whoever_served_removes_the_file_though_its_parent_has_a_copy(void **state)
+{
+    gate_server *server = open_server(state, 1);
+    assert_int_equal(gate_server_listen(server, addr, 0, 0), 0);
+    gate_server_stop(server);
+    pid_t child = serve_in_child(server);
+    await_child(child, NULL);
+    assert_false(exists());
+    gate_server_close(server);
+}
+
+enum { STARTERS = 4, ROUNDS = 40 };
+
+static void leave_stale_file(void)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path());
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    net_close(fd);
+}
+
+/* In a child: 0 where it listens, and then waits for the end of `over`. */
+static void start_on_the_path(int gate, int over, int results)
+{
+    gate_options options = net_options(net_echo, NULL);
+    options.io = GATE_IO_EPOLL;
+    gate_server *server;
+    char byte;
+    if (gate_server_open(&server, &options) || read(gate, &byte, 1) != 0)
+        _exit(2);
+    int rc = gate_server_listen(server, addr, 0, 0);
+    ssize_t written = write(results, &rc, sizeof rc);
+    if (read(over, &byte, 1) != 0 || written != sizeof rc)
+        _exit(2);
+    gate_server_close(server);
+    _exit(0);
+}
+
+static void start_many(int with_stale_file)
+{
+    int gate[2], over[2], results[2], listening = 0, status;
+    pid_t children[STARTERS];
+    assert_int_equal(pipe(gate) | pipe(over) | pipe(results), 0);
+    if (with_stale_file)
+        leave_stale_file();
+    for (int i = 0; i < STARTERS; i++) {
+        children[i] = fork_child();
+        if (!children[i]) {
+            close(gate[1]), close(over[1]);
+            start_on_the_path(gate[0], over[0], results[1]);
+        }
+    }
+    net_close(gate[1]);
+    for (int i = 0; i < STARTERS; i++) {
+        int rc;
+        assert_int_equal(read(results[0], &rc, sizeof rc), sizeof rc);
+        assert_true(rc == 0 || rc == -EADDRINUSE);
+        listening += rc == 0;
+    }
+    assert_int_equal(listening, 1);
+    assert_true(exists());
+    net_close(over[1]);
+    for (int i = 0; i < STARTERS; i++) {
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+    assert_false(exists());
+    int left[] = {gate[0], over[0], results[0], results[1]};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++)
+        net_close(left[i]);
+}
+
+static void test_of_several_that_start_on_one_path_one_listens(void **state)
+{
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++)
+        start_many(round % 2);
+}
+
+static void test_a_lock_that_a_killed_process_has_left_is_taken_over(void **state)
+{
+    char name[80];
+    gate_server *server = open_server(state, 1);
+    snprintf(name, sizeof name, "%s.lock", path());
+    FILE *left = fopen(name, "w");
+    assert_non_null(left);
+    fclose(left);
+    assert_int_equal(gate_server_listen(server, addr, 0, 0), 0);
+    assert_int_equal(access(name, F_OK), -1);
+    gate_server_close(server);
+}
+
 #define FORK_TEST(test)                                             \
     {#test " (epoll)", test, make_dir, remove_dir, &net_epoll},     \
     {                                                               \
@@ -155,6 +307,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FORK_TEST(test_a_child_serves_what_its_parent_has_opened),
         FORK_TEST(test_a_parent_serves_beside_a_child_that_closes_its_copy),
+        FORK_TEST(test_a_child_that_closes_its_copy_leaves_the_file),
+        FORK_TEST(test_a_parent_that_closes_its_copy_leaves_the_file_to_its_child),
+        FORK_TEST(test_whoever_served_removes_the_file_though_its_parent_has_a_copy),
+        FORK_TEST(test_of_several_that_start_on_one_path_one_listens),
+        FORK_TEST(test_a_lock_that_a_killed_process_has_left_is_taken_over),
     };
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }
