@@ -13,6 +13,10 @@ enum { UNIX_FLAGS = GATE_LISTEN_UNIX_MODE | GATE_LISTEN_UNIX_OWNER };
 
 _Static_assert(sizeof(gate_listen_options) == 8 * 4, "gate_listen_options has no padding");
 
+/* How long a port that is in use is tried again, and how often. */
+#define BUSY_NS UINT64_C(200000000)
+#define BUSY_EVERY_NS UINT64_C(5000000)
+
 /* One that is being opened. */
 typedef struct opening {
     gate_listener *handle;
@@ -90,6 +94,11 @@ static int is_unix(const opening *one)
     return one->handle->addr.u.any.sa_family == AF_UNIX;
 }
 
+static int is_star(const char *addr)
+{
+    return addr[0] == '*' && !addr[1];
+}
+
 static int check_family(opening *one, uint32_t server_flags)
 {
     uint32_t flags = one->options.flags;
@@ -99,6 +108,9 @@ static int check_family(opening *one, uint32_t server_flags)
         return refuse(one, "mode and owner are for Unix sockets that have a file");
     if (!is_unix(one) && (flags & GATE_LISTEN_DEFER || server_flags & GATE_DEFER_ACCEPT))
         one->flags |= GATE_IO_DEFER;
+    if (is_star(one->addr))
+        one->flags |= GATE_IO_DUAL;
+    gate__addr_unmap(&one->handle->addr); /* IPv6 sockets take no IPv4 here, so it is an IPv4 one */
     return 0;
 }
 
@@ -150,6 +162,19 @@ static int tell_failure(const opening *one, int rc)
     return gate__error_set(one->error, rc, "cannot listen on %s: %s", name, gate_strerror(rc));
 }
 
+/* The ring of a process that was killed keeps its port for some milliseconds more. */
+static int open_first(const opening *one, const gate__listen_how *how)
+{
+    gate_io *io = one->workers[0].io;
+    uint64_t until = io->ops->now(io) + BUSY_NS;
+    for (;;) {
+        int rc = gate__listeners_add(&one->workers[0].listeners, one->handle, how);
+        if (rc != -EADDRINUSE || is_unix(one) || io->now_ns >= until)
+            return rc;
+        io->ops->pause(io, BUSY_EVERY_NS);
+    }
+}
+
 static int open_at(opening *one)
 {
     gate__listeners *first = &one->workers[0].listeners;
@@ -157,7 +182,7 @@ static int open_at(opening *one)
         .backlog = one->options.backlog, .flags = one->flags, .rights = &one->rights};
     if (one->count > 1 && !is_unix(one))
         how.flags |= GATE_IO_SHARED;
-    int rc = gate__listeners_add(first, one->handle, &how);
+    int rc = open_first(one, &how);
     if (rc)
         return tell_failure(one, rc);
     gate__sock_file_of(&one->handle->file, &one->handle->addr);
@@ -170,9 +195,22 @@ static int open_at(opening *one)
     return 0;
 }
 
+/* Two listeners of one server would close the socket twice. */
+static int is_served(const opening *one, int fd)
+{
+    gate_io *io = one->workers[0].io;
+    for (gate__listener *l = one->workers[0].listeners.first; l; l = l->next)
+        if (io->ops->same(io, l->sock.fd, fd))
+            return 1;
+    return 0;
+}
+
 static int open_fd(opening *one)
 {
     int fd = one->options.fd;
+    if (is_served(one, fd))
+        return gate__error_set(one->error, -EEXIST,
+                               "cannot serve descriptor %d: the server listens on it already", fd);
     int rc = open_others(one, fd);
     if (rc)
         return tell_failure(one, rc);

@@ -345,7 +345,8 @@ typedef struct gate_listen_options {
     uint32_t flags;     /* GATE_LISTEN_... */
     int32_t backlog;    /* connections that may wait to be accepted; default the kernel's largest */
     int32_t fd;         /* GATE_LISTEN_FD: a listening stream socket of the caller's, which becomes
-                           the server's when the call returns 0. addr and port are not used */
+                           the server's when the call returns 0; O_NONBLOCK, TCP_NODELAY and
+                           SO_OOBINLINE are set and stay so. addr and port are not used */
     uint32_t unix_mode; /* GATE_LISTEN_UNIX_MODE: 0 to 0777; else what umask(2) leaves */
     uint32_t unix_uid;  /* GATE_LISTEN_UNIX_OWNER: UINT32_MAX leaves it as it is */
     uint32_t unix_gid;  /* GATE_LISTEN_UNIX_OWNER: UINT32_MAX leaves it as it is */
@@ -372,7 +373,9 @@ typedef struct gate_error {
  * Permissions and owner are set before anyone can connect.
  * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EPERM, ...: errno of bind(2), listen(2), chmod(2) or
  * chown(2). -EINVAL, -ENAMETOOLONG: not an address, or options that do not fit it. -ENOTSOCK: fd is
- * no socket. GATE_ENAME, GATE_ENAMELATER. -EBUSY: already serving. -ENOMEM. */
+ * no socket. -EEXIST: fd is one that this server has, or the path is no socket. GATE_ENAME,
+ * GATE_ENAMELATER. -EBUSY: already serving. -ENOMEM. A port that is in use is tried again for 200
+ * ms, since the kernel keeps that of a killed process for a moment. */
 GATE_API int gate_server_listen_with(gate_server *server, const char *addr, uint16_t port,
                                      const gate_listen_options *options, gate_listener **listener,
                                      gate_error *error);

@@ -118,8 +118,9 @@ enum {
     GATE_IO_SHARED = 1 /* several listeners will share the port (SO_REUSEPORT): the first one
                               still fails on a port that is taken */
     ,
-    GATE_IO_JOIN = 2, /* this one joins a port that GATE_IO_SHARED has opened */
-    GATE_IO_DEFER = 4 /* TCP_DEFER_ACCEPT */
+    GATE_IO_JOIN = 2,  /* this one joins a port that GATE_IO_SHARED has opened */
+    GATE_IO_DEFER = 4, /* TCP_DEFER_ACCEPT */
+    GATE_IO_DUAL = 8   /* a listener on :: takes IPv4 as well */
 };
 
 /* Who may connect to a Unix socket's file; UINT32_MAX leaves one as it is. */
@@ -139,6 +140,12 @@ struct gate_io_ops {
                   const gate__rights *rights);
     /* Takes somebody else's listening descriptor; *addr becomes its address. 0, -errno. */
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
+    /* 1: two descriptors are of the same socket. */
+    int (*same)(gate_io *io, int fd, int other);
+    /* Lets time pass, before the loop runs. */
+    void (*pause)(gate_io *io, uint64_t ns);
+    /* A number that nobody can guess. */
+    uint64_t (*random)(gate_io *io);
     /* Closes at once a descriptor that accept gave and no socket has taken. */
     void (*discard)(gate_io *io, int fd);
     /* How many bytes the peer has not acknowledged yet. */

@@ -94,11 +94,6 @@ static int bind_to(int fd, const gate__sockaddr *addr)
     return bind(fd, &addr->u.any, addr->len) ? -errno : 0;
 }
 
-static int is_any_in6(const gate__sockaddr *addr)
-{
-    return addr->u.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr);
-}
-
 /* Datagram sockets have ports of their own, so that the one asked for does not matter. */
 int gate__sock_is_own(const gate__sockaddr *addr)
 {
@@ -129,7 +124,7 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
     if (rc == 0) /* inherited on accept: urgent data would end a read before the queue does */
         rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_any_in6(addr));
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !(flags & GATE_IO_DUAL));
     if (rc == 0 && (flags & GATE_IO_JOIN))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
@@ -196,7 +191,7 @@ int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags, const g
     int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
     int rc;
 
-    if (fd == -EAFNOSUPPORT && is_any_in6(addr)) {
+    if (fd == -EAFNOSUPPORT && (flags & GATE_IO_DUAL)) {
         use_any_ipv4(addr);
         fd = gate__sock_open(AF_INET, SOCK_NONBLOCK);
     }

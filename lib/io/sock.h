@@ -24,7 +24,8 @@ void gate__sock_nodelay(int fd, int family);
 
 /* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_IO_... of
  * io.h; backlog 0 takes the kernel's largest. The descriptor, or -errno of bind(2) or listen(2).
- * A listener on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0 instead.
+ * With GATE_IO_DUAL one on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0
+ * instead.
  * Unix paths: the file of a socket that nobody listens on is replaced. -EADDRINUSE: somebody does.
  * -EEXIST: the file is not a socket; it is left alone. The rights (NULL: as umask says) are set
  * before anyone can connect. */

@@ -115,7 +115,7 @@ static void test_shared_port_spreads_its_connections(void **state)
 static void test_star_takes_both_families(void **state)
 {
     gate__sockaddr addr, to;
-    int fd = listen_on(&addr, "*", 0);
+    int fd = listen_on(&addr, "*", GATE_IO_DUAL);
 
     (void)state;
     set_addr(&to, "127.0.0.1", gate__addr_port(&addr));

@@ -75,7 +75,7 @@ static int listen_without_ipv6(void)
     if (!forbid_ipv6())
         return 77;
     set_addr(&addr, "*", 0);
-    fd = gate__sock_listen(&addr, 5, 0, NULL);
+    fd = gate__sock_listen(&addr, 5, GATE_IO_DUAL, NULL);
     if (fd < 0 || addr.u.any.sa_family != AF_INET || gate__addr_port(&addr) == 0)
         return 1;
     close(plain_connect(&addr));

@@ -272,6 +272,52 @@ static void test_one_address_may_be_deferred_alone(void **state)
     net_stop(s);
 }
 
+static void test_one_socket_is_served_once(void **state)
+{
+    (void)state;
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        uint16_t port;
+        int fd = net_listen(&port, 5), copy = dup(fd), other = net_listen(&port, 5);
+        gate_error error = {.size = sizeof error};
+        gate_listen_options options = with(GATE_LISTEN_FD);
+        gate_server *server = open_server(workers);
+        assert_int_equal(gate_server_listen_fd(server, fd), 0);
+        assert_int_equal(gate_server_listen_fd(server, fd), -EEXIST);
+        options.fd = copy;
+        assert_int_equal(gate_server_listen_with(server, NULL, 0, &options, NULL, &error), -EEXIST);
+        assert_non_null(strstr(error.text, "already"));
+        assert_int_equal(gate_server_listen_fd(server, other), 0);
+        net_server *s = net_serve(server);
+        assert_asks("127.0.0.1", port);
+        net_stop(s);
+        net_close(copy); /* stayed the caller's */
+    }
+}
+
+static void *close_later(void *fd)
+{
+    usleep(50000);
+    close(*(int *)fd);
+    return NULL;
+}
+
+/* As the ring of a process that was killed does. */
+static void test_a_port_that_is_about_to_be_free_is_waited_for(void **state)
+{
+    (void)state;
+    uint16_t port;
+    pthread_t thread;
+    int fd = net_listen(&port, 5);
+    gate_server *server = open_server(1);
+    uint64_t start = net_now_ms();
+    assert_int_equal(gate_server_listen(server, "127.0.0.1", port, 0), -EADDRINUSE);
+    assert_in_range(net_now_ms() - start, 190, 5000);
+    assert_int_equal(pthread_create(&thread, NULL, close_later, &fd), 0);
+    assert_int_equal(gate_server_listen(server, "127.0.0.1", port, 0), 0);
+    pthread_join(thread, NULL);
+    gate_server_close(server);
+}
+
 #define IN_DIR(test)                            \
     {                                           \
 #test, test, make_dir, remove_dir, NULL \
@@ -289,6 +335,8 @@ int main(void)
         IN_DIR(test_options_that_do_not_fit_are_refused),
         IN_DIR(test_options_of_other_sizes_are_taken),
         IN_DIR(test_one_address_may_be_deferred_alone),
+        IN_DIR(test_one_socket_is_served_once),
+        IN_DIR(test_a_port_that_is_about_to_be_free_is_waited_for),
     };
     return cmocka_run_group_tests_name("listeners", tests, NULL, NULL);
 }

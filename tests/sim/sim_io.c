@@ -149,6 +149,28 @@ static int do_adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
     return 0;
 }
 
+static int do_same(gate_io *io, int fd, int other)
+{
+    const sim__slot *one = sim__fd_slot(self(io)->world, fd);
+    const sim__slot *two = sim__fd_slot(self(io)->world, other);
+
+    return one != NULL && two != NULL && one->listener != NULL && one->listener == two->listener;
+}
+
+static void do_pause(gate_io *io, uint64_t ns)
+{
+    sim_world *world = self(io)->world;
+
+    world->now_ns += ns;
+    sim__pump(world);
+    io->now_ns = world->now_ns;
+}
+
+static uint64_t do_random(gate_io *io)
+{
+    return sim_seed(self(io)->world) * 0x9E3779B97F4A7C15u;
+}
+
 static void do_discard(gate_io *io, int fd)
 {
     sim__io *own = self(io);
@@ -450,6 +472,9 @@ static const gate_io_ops sim_ops = {
     .name = "sim",
     .listen = do_listen,
     .adopt = do_adopt,
+    .same = do_same,
+    .pause = do_pause,
+    .random = do_random,
     .discard = do_discard,
     .unacked = do_unacked,
     .reset = do_reset,
