@@ -77,6 +77,7 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
     gate__streams *streams = &worker->streams;
     streams->io = io;
     streams->source_max = options->peer_connections_max;
+    streams->sources.secret = io->ops->random(io);
     streams->drain_until = UINT64_MAX;
     streams->closed = on_stream_closed;
     streams->log = (gate__log){
