@@ -12,6 +12,7 @@
 #include "handle.h"
 #include "io/io.h"
 #include "io/sock.h"
+#include "quota.h"
 #include "stream.h"
 
 typedef struct gate__listener gate__listener;
@@ -20,8 +21,11 @@ typedef struct gate__listener gate__listener;
 typedef struct gate__listeners {
     gate__streams *streams;
     gate__listener *first;
+    gate__limits *limits;        /* of several workers; NULL: connections_max is this one's */
+    struct gate__parked *parked; /* accepted, and waiting for a place */
     uint32_t connections_max;
     uint32_t open;
+    uint32_t index;            /* the worker's */
     uint64_t retry_ns;         /* when paused listeners try again; UINT64_MAX: none is paused */
     uint64_t starved_until_ns; /* an episode without descriptors or memory lasts till then */
     uint32_t failed_in_turn;   /* accepts since the last that succeeded */
@@ -51,6 +55,15 @@ int gate__listeners_add(gate__listeners *listeners, gate_listener *handle,
                         const gate__listen_how *how);
 /* Takes a listening descriptor; handle->addr becomes its address. 0, -errno. */
 int gate__listeners_adopt(gate__listeners *listeners, gate_listener *handle, int fd);
+
+/* Listeners that are open, or connections that wait for a place. */
+static inline int gate__listeners_left(const gate__listeners *listeners)
+{
+    return listeners->open || listeners->parked;
+}
+
+/* Serves what waits for a place, as far as there are places. */
+void gate__listeners_claim(gate__listeners *listeners);
 
 /* Starts accepting. */
 void gate__listeners_serve(gate__listeners *listeners);

@@ -23,6 +23,7 @@ struct gate_server {
     pid_t served_by;      /* 0: not yet; another process has a copy */
     gate_listener *first; /* of its listeners */
     gate_listener **last;
+    gate__limits limits;    /* over all workers */
     uint32_t count;         /* workers that are open */
     gate__worker workers[]; /* options.workers of them */
 };
@@ -38,14 +39,17 @@ static int open_workers(gate_server *server, gate__io_open_fn *open_io, void *ar
 {
     gate_options part = server->options;
     part.buffers_max = share(part.buffers_max, part.workers);
-    part.connections_max = (uint32_t)share(part.connections_max, part.workers);
-    part.peer_connections_max = (uint32_t)share(part.peer_connections_max, part.workers);
+    int rc = gate__limits_init(&server->limits, part.connections_max, part.peer_connections_max,
+                               part.workers);
+    if (rc)
+        return rc;
     for (uint32_t i = 0; i < part.workers; i++) {
         gate_io *io;
-        int rc = open_io(&io, part.io, arg);
+        rc = open_io(&io, part.io, arg);
         if (rc)
             return rc;
-        gate__worker_init(&server->workers[i], server, &part, i, &server->stop, io);
+        gate__worker_init(&server->workers[i], server, &part, i, &server->stop, &server->limits,
+                          io);
         server->count++;
     }
     return 0;
@@ -96,6 +100,7 @@ void gate_server_close(gate_server *server)
     for (uint32_t i = 0; i < server->count; i++)
         gate__worker_close(&server->workers[i]);
     gate__listen_free(server->first);
+    gate__limits_free(&server->limits);
     free(server);
 }
 

@@ -14,9 +14,9 @@
  */
 
 #include "core/conn.h"
-#include "core/sources.h"
 #include "core/timers.h"
 #include "io/io.h"
+#include "quota.h"
 #include "log.h"
 #include "request.h"
 
@@ -32,9 +32,8 @@ struct gate__streams {
     gate__metrics metrics;
     gate__budget budget;
     gate__chunk_pool pool;
-    gate__sources sources;
     gate__log log;
-    uint32_t source_max; /* 0: sources are not counted */
+    gate__limits *limits; /* of the whole server */
     uint32_t count;
     uint64_t drain_until; /* UINT64_MAX: not stopping */
     gate__stream *first;

@@ -280,7 +280,8 @@ enum { GATE_IO_AUTO = 0, GATE_IO_EPOLL = 1, GATE_IO_URING = 2 };
 enum { GATE_DEFER_ACCEPT = 1 };
 
 /* Zero takes the default everywhere. A later version appends fields only. With several workers each
- * has an equal share of buffers_max, connections_max and peer_connections_max, rounded up. */
+ * has an equal share of buffers_max, rounded up; connections_max and peer_connections_max hold over
+ * all of them. */
 typedef struct gate_options {
     uint32_t size;         /* sizeof(gate_options) */
     uint32_t workers;      /* threads that serve, the caller's being one; default 1 */

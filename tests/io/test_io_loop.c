@@ -104,7 +104,7 @@ static void test_accepts_of_a_turn_are_bounded(void **state)
     size_t sum = 0;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, MANY, 0), 0);
+    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, MANY, 0, NULL), 0);
     for (size_t i = 0; i < MANY; i++)
         clients[i] = far_connect(loop, &loop->addr);
     submit_accept(loop, end, 0);

@@ -274,7 +274,12 @@ static void do_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *
     sim__rec *rec = submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
 
     if (rec != NULL) {
+        sim__conn *conn = sim__fd_slot(self(io)->world, sock->fd)->conn;
+
         sock->in.flags = (uint16_t)flags;
+        if (conn->accepted_ns == 0) { /* it may have waited for a place until now */
+            conn->accepted_ns = conn->moved_ns = io->now_ns;
+        }
     }
 }
 
