@@ -20,52 +20,62 @@ void gate__listeners_init(gate__listeners *listeners, gate__streams *streams,
         .streams = streams, .connections_max = connections_max, .retry_ns = UINT64_MAX};
 }
 
+/* A connection that was accepted while there was no place for it. Mostly there is one, and no
+ * further accept is armed; one that was armed may have taken more. */
+typedef struct gate__parked {
+    struct gate__parked *next;
+    const gate_listener *handle;
+    int fd;
+} gate__parked;
+
 static int has_room(const gate__listeners *listeners)
 {
+    if (listeners->limits)
+        return !listeners->parked;
     return listeners->streams->count < listeners->connections_max;
 }
 
-static void link_listener(gate__listeners *listeners, gate__listener *listener)
+static void link_listener(gate__listeners *listeners, gate__listener *listener,
+                          gate_listener *handle)
 {
     listener->owner = listeners;
+    listener->handle = handle;
     listener->next = listeners->first;
     listeners->first = listener;
     listeners->open++;
 }
 
-int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
-                        unsigned flags)
+int gate__listeners_add(gate__listeners *listeners, gate_listener *handle,
+                        const gate__listen_how *how)
 {
     gate_io *io = listeners->streams->io;
     gate__listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return -ENOMEM;
     gate__sock_init(&listener->sock, -1);
-    int rc = io->ops->listen(io, &listener->sock, addr, backlog, flags);
+    int rc =
+        io->ops->listen(io, &listener->sock, &handle->addr, how->backlog, how->flags, how->rights);
     if (rc) {
         free(listener);
         return rc;
     }
-    listener->addr = *addr;
-    gate__sock_file_of(&listener->file, addr);
-    link_listener(listeners, listener);
+    link_listener(listeners, listener, handle);
     return 0;
 }
 
-int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr)
+int gate__listeners_adopt(gate__listeners *listeners, gate_listener *handle, int fd)
 {
     gate_io *io = listeners->streams->io;
     gate__listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return -ENOMEM;
     gate__sock_init(&listener->sock, -1);
-    int rc = io->ops->adopt(io, &listener->sock, fd, addr);
+    int rc = io->ops->adopt(io, &listener->sock, fd, &handle->addr);
     if (rc) {
         free(listener);
         return rc;
     }
-    listener->addr = *addr;
-    link_listener(listeners, listener);
+    link_listener(listeners, listener, handle);
     return 0;
 }
 
@@ -101,7 +111,7 @@ static void close_listener(gate__listener *listener)
         io->ops->cancel(io, sock, &sock->in); /* comes back here when it has ended */
         return;
     }
-    gate__sock_unlink(&listener->addr, &listener->file);
+    gate__handle_leave(listener->handle);
     io->ops->close(io, sock, on_closed);
 }
 
@@ -152,14 +162,17 @@ static int is_passing(int error)
     }
 }
 
-static void on_accept_error(gate__listener *listener, int error)
+static void count_error(gate__listeners *listeners, int error)
 {
-    gate__listeners *listeners = listener->owner;
-    if (error == -ECANCELED || error == -EAGAIN)
-        return;
     gate__count_add(&listeners->streams->metrics.accept_errors, 1);
     if (!is_passing(error) || ++listeners->failed_in_turn >= FAILED_MAX)
         pause_accepting(listeners, error);
+}
+
+static void on_accept_error(gate__listener *listener, int error)
+{
+    if (error != -ECANCELED && error != -EAGAIN)
+        count_error(listener->owner, error);
 }
 
 /* The last place is taken, or accepting pauses: that holds for every listener. */
@@ -170,6 +183,45 @@ static void cancel_all(gate__listeners *listeners)
         io->ops->cancel(io, &listener->sock, &listener->sock.in);
 }
 
+static void open_stream(gate__listeners *listeners, const gate_listener *handle, int fd)
+{
+    if (gate__stream_open(listeners->streams, handle, fd)) {
+        note_accepted(listeners);
+        return;
+    }
+    if (listeners->limits)
+        gate__limits_give(listeners->limits);
+    count_error(listeners, -ENOMEM);
+}
+
+static void park(gate__listeners *listeners, const gate_listener *handle, int fd)
+{
+    gate_io *io = listeners->streams->io;
+    gate__parked **link = &listeners->parked;
+    gate__parked *parked = malloc(sizeof *parked);
+    if (!parked) {
+        io->ops->discard(io, fd);
+        if (!listeners->parked) /* then nobody would take what is granted */
+            gate__limits_cancel(listeners->limits, listeners->index);
+        count_error(listeners, -ENOMEM);
+        return;
+    }
+    while (*link)
+        link = &(*link)->next;
+    *parked = (gate__parked){.handle = handle, .fd = fd};
+    *link = parked;
+}
+
+static void take_connection(gate__listener *listener, int fd)
+{
+    gate__listeners *listeners = listener->owner;
+    gate__limits *limits = listeners->limits;
+    if (!limits || (!listeners->parked && gate__limits_claim(limits, listeners->index)))
+        open_stream(listeners, listener->handle, fd);
+    else
+        park(listeners, listener->handle, fd);
+}
+
 static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
 {
     gate__listener *listener = GATE__OWNER(op, gate__listener, sock.in);
@@ -177,10 +229,8 @@ static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     (void)io;
     if (result < 0)
         on_accept_error(listener, result);
-    else if (gate__stream_open(listeners->streams, result))
-        note_accepted(listeners);
     else
-        on_accept_error(listener, -ENOMEM);
+        take_connection(listener, result);
     int paused = listeners->retry_ns != UINT64_MAX;
     if (paused || !has_room(listeners))
         cancel_all(listeners);
@@ -196,6 +246,34 @@ static void arm_all(gate__listeners *listeners)
 {
     for (gate__listener *listener = listeners->first; listener; listener = listener->next)
         arm(listener);
+}
+
+void gate__listeners_claim(gate__listeners *listeners)
+{
+    gate__parked *parked;
+    while ((parked = listeners->parked) &&
+           gate__limits_claim(listeners->limits, listeners->index)) {
+        gate__parked one = *parked;
+        listeners->parked = one.next;
+        free(parked);
+        open_stream(listeners, one.handle, one.fd);
+    }
+    if (!parked && listeners->open && listeners->retry_ns == UINT64_MAX)
+        arm_all(listeners);
+}
+
+/* What has no place any more will get none. */
+static void discard_parked(gate__listeners *listeners)
+{
+    gate_io *io = listeners->streams->io;
+    if (listeners->limits)
+        gate__limits_cancel(listeners->limits, listeners->index);
+    while (listeners->parked) {
+        gate__parked *parked = listeners->parked;
+        listeners->parked = parked->next;
+        io->ops->discard(io, parked->fd);
+        free(parked);
+    }
 }
 
 void gate__listeners_serve(gate__listeners *listeners)
@@ -217,6 +295,7 @@ void gate__listeners_drain(gate__listeners *listeners)
 void gate__listeners_close(gate__listeners *listeners)
 {
     listeners->serving = 0;
+    discard_parked(listeners);
     for (gate__listener *listener = listeners->first; listener; listener = listener->next)
         close_listener(listener);
 }
@@ -233,7 +312,6 @@ static void discard(gate__listener *listener)
     gate_io *io = listener->owner->streams->io;
     if (listener->sock.fd < 0)
         return;
-    gate__sock_unlink(&listener->addr, &listener->file);
     io->ops->discard(io, listener->sock.fd);
     listener->sock.fd = -1;
     listener->owner->open--;
@@ -241,6 +319,7 @@ static void discard(gate__listener *listener)
 
 void gate__listeners_discard(gate__listeners *listeners)
 {
+    discard_parked(listeners);
     for (gate__listener *listener = listeners->first; listener; listener = listener->next)
         discard(listener);
 }

@@ -9,8 +9,10 @@
  * has queued and then closes.
  */
 
+#include "handle.h"
 #include "io/io.h"
 #include "io/sock.h"
+#include "quota.h"
 #include "stream.h"
 
 typedef struct gate__listener gate__listener;
@@ -19,8 +21,11 @@ typedef struct gate__listener gate__listener;
 typedef struct gate__listeners {
     gate__streams *streams;
     gate__listener *first;
+    gate__limits *limits;        /* of several workers; NULL: connections_max is this one's */
+    struct gate__parked *parked; /* accepted, and waiting for a place */
     uint32_t connections_max;
     uint32_t open;
+    uint32_t index;            /* the worker's */
     uint64_t retry_ns;         /* when paused listeners try again; UINT64_MAX: none is paused */
     uint64_t starved_until_ns; /* an episode without descriptors or memory lasts till then */
     uint32_t failed_in_turn;   /* accepts since the last that succeeded */
@@ -29,21 +34,36 @@ typedef struct gate__listeners {
     uint8_t draining;
 } gate__listeners;
 
+/* How to open one. */
+typedef struct gate__listen_how {
+    int backlog;
+    unsigned flags;             /* GATE_IO_... */
+    const gate__rights *rights; /* NULL: as umask says */
+} gate__listen_how;
+
 struct gate__listener {
     gate_sock sock;
-    gate__sockaddr addr;
-    gate__sock_file file; /* of a Unix listener that we opened */
+    gate_listener *handle; /* what it is one of */
     gate__listeners *owner;
     gate__listener *next;
 };
 
 void gate__listeners_init(gate__listeners *listeners, gate__streams *streams,
                           uint32_t connections_max);
-/* Opens one more on *addr, which becomes the bound address; flags: GATE_LISTEN_... 0, -errno. */
-int gate__listeners_add(gate__listeners *listeners, gate__sockaddr *addr, int backlog,
-                        unsigned flags);
-/* Takes a listening descriptor. 0, -errno. */
-int gate__listeners_adopt(gate__listeners *listeners, int fd, gate__sockaddr *addr);
+/* Opens one more at handle->addr, which becomes the bound address. 0, -errno. */
+int gate__listeners_add(gate__listeners *listeners, gate_listener *handle,
+                        const gate__listen_how *how);
+/* Takes a listening descriptor; handle->addr becomes its address. 0, -errno. */
+int gate__listeners_adopt(gate__listeners *listeners, gate_listener *handle, int fd);
+
+/* Listeners that are open, or connections that wait for a place. */
+static inline int gate__listeners_left(const gate__listeners *listeners)
+{
+    return listeners->open || listeners->parked;
+}
+
+/* Serves what waits for a place, as far as there are places. */
+void gate__listeners_claim(gate__listeners *listeners);
 
 /* Starts accepting. */
 void gate__listeners_serve(gate__listeners *listeners);

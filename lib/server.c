@@ -5,12 +5,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "core/error.h"
 #include "core/metrics.h"
 #include "core/sized.h"
 #include "io/memory.h"
-#include "io/resolve.h"
-#include "io/sock.h"
+#include "listen.h"
 #include "worker.h"
 
 enum { IDLE, SERVING, SERVED };
@@ -20,7 +21,10 @@ struct gate_server {
     atomic_int stop;
     atomic_int state;
     uint16_t port;
-    uint8_t listening;
+    pid_t served_by;      /* 0: not yet; another process has a copy */
+    gate_listener *first; /* of its listeners */
+    gate_listener **last;
+    gate__limits limits;    /* over all workers */
     uint32_t count;         /* workers that are open */
     gate__worker workers[]; /* options.workers of them */
 };
@@ -36,14 +40,17 @@ static int open_workers(gate_server *server, gate__io_open_fn *open_io, void *ar
 {
     gate_options part = server->options;
     part.buffers_max = share(part.buffers_max, part.workers);
-    part.connections_max = (uint32_t)share(part.connections_max, part.workers);
-    part.peer_connections_max = (uint32_t)share(part.peer_connections_max, part.workers);
+    int rc = gate__limits_init(&server->limits, part.connections_max, part.peer_connections_max,
+                               part.workers);
+    if (rc)
+        return rc;
     for (uint32_t i = 0; i < part.workers; i++) {
         gate_io *io;
-        int rc = open_io(&io, part.io, arg);
+        rc = open_io(&io, part.io, arg);
         if (rc)
             return rc;
-        gate__worker_init(&server->workers[i], server, &part, i, &server->stop, io);
+        gate__worker_init(&server->workers[i], server, &part, i, &server->stop, &server->limits,
+                          io);
         server->count++;
     }
     return 0;
@@ -63,6 +70,7 @@ int gate__server_open_on(gate_server **server, const gate_options *options, uint
     if (!made)
         return -ENOMEM;
     made->options = filled;
+    made->last = &made->first;
     rc = open_workers(made, open_io, arg);
     if (rc) {
         gate_server_close(made);
@@ -87,102 +95,60 @@ void gate_server_close(gate_server *server)
 {
     if (!server)
         return;
+    if (server->served_by == getpid())
+        for (gate_listener *one = server->first; one; one = one->next)
+            gate__handle_leave(one);
     for (uint32_t i = 0; i < server->count; i++)
         gate__worker_close(&server->workers[i]);
+    gate__listen_free(server->first);
+    gate__limits_free(&server->limits);
     free(server);
 }
 
 /* ---- Listening ---- */
 
-static void note_listener(gate_server *server, const gate__sockaddr *addr)
+static void add_listener(gate_server *server, gate_listener *listener)
 {
     if (!server->port)
-        server->port = gate__addr_port(addr);
-    server->listening = 1;
+        server->port = gate_listener_port(listener);
+    *server->last = listener;
+    server->last = &listener->next;
 }
 
-/* The same socket for another worker: Unix sockets and inherited ones can't be opened twice. */
-static int share_listener(gate__worker *worker, int fd)
+int gate_server_listen_with(gate_server *server, const char *addr, uint16_t port,
+                            const gate_listen_options *options, gate_listener **listener,
+                            gate_error *error)
 {
-    gate__sockaddr addr;
-    int copy = gate__sock_dup(fd);
-    if (copy < 0)
-        return copy;
-    int rc = gate__listeners_adopt(&worker->listeners, copy, &addr);
+    gate__listen asked = {.addr = addr, .port = port, .options = options, .error = error};
+    gate_listener *made;
+    if (listener)
+        *listener = NULL;
+    if (gate__error_check(error))
+        return -EINVAL;
+    if (!server)
+        return gate__error_set(error, -EINVAL, "there is no server");
+    if (atomic_load(&server->state) != IDLE)
+        return gate__error_set(error, -EBUSY, "the server is serving already");
+    asked.server_flags = server->options.flags;
+    int rc = gate__listen_open(&made, server->workers, server->count, &asked);
     if (rc)
-        worker->io->ops->discard(worker->io, copy);
-    return rc;
-}
-
-/* A listener for each worker but the first: on `bound`, or with fd >= 0 the same socket. All or
- * none. */
-static int listen_others(gate_server *server, int fd, const gate__sockaddr *bound, int backlog,
-                         unsigned flags)
-{
-    for (uint32_t i = 1; i < server->count; i++) {
-        gate__worker *worker = &server->workers[i];
-        gate__sockaddr addr = *bound;
-        int rc = fd >= 0 ? share_listener(worker, fd)
-                         : gate__listeners_add(&worker->listeners, &addr, backlog, flags);
-        if (!rc)
-            continue;
-        while (--i)
-            gate__listeners_undo(&server->workers[i].listeners);
         return rc;
-    }
-    return 0;
-}
-
-static int find_addr(const char *host, uint16_t port, gate__sockaddr *addr)
-{
-    int rc = gate__addr_numeric(addr, host, port);
-    return rc == 1 ? gate__resolve_now(host, port, addr) : rc;
+    add_listener(server, made);
+    if (listener)
+        *listener = made;
+    return gate__error_set(error, 0, "%s", "");
 }
 
 int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int backlog)
 {
-    gate__sockaddr bound;
-    if (!server || !addr || backlog < 0)
-        return -EINVAL;
-    if (atomic_load(&server->state) != IDLE)
-        return -EBUSY;
-    int rc = find_addr(addr, port, &bound);
-    if (rc)
-        return rc;
-    int is_unix = bound.u.any.sa_family == AF_UNIX;
-    int defers = (server->options.flags & GATE_DEFER_ACCEPT) && !is_unix;
-    unsigned defer = defers ? GATE_LISTEN_DEFER : 0;
-    unsigned flags = server->count > 1 && !is_unix ? GATE_LISTEN_SHARED | defer : defer;
-    gate__listeners *first = &server->workers[0].listeners;
-    rc = gate__listeners_add(first, &bound, backlog, flags);
-    if (rc)
-        return rc;
-    int fd = is_unix ? first->first->sock.fd : -1;
-    rc = listen_others(server, fd, &bound, backlog, GATE_LISTEN_JOIN | defer);
-    if (rc)
-        gate__listeners_undo(first);
-    else
-        note_listener(server, &bound);
-    return rc;
+    gate_listen_options options = {.size = sizeof options, .backlog = backlog};
+    return gate_server_listen_with(server, addr, port, &options, NULL, NULL);
 }
 
 int gate_server_listen_fd(gate_server *server, int fd)
 {
-    gate__sockaddr bound = {0};
-    if (!server || fd < 0)
-        return -EINVAL;
-    if (atomic_load(&server->state) != IDLE)
-        return -EBUSY;
-    int rc = listen_others(server, fd, &bound, 0, 0);
-    if (rc)
-        return rc;
-    /* Last, for fd stays the caller's where anything fails. */
-    rc = gate__listeners_adopt(&server->workers[0].listeners, fd, &bound);
-    for (uint32_t i = 1; rc && i < server->count; i++)
-        gate__listeners_undo(&server->workers[i].listeners);
-    if (!rc)
-        note_listener(server, &bound);
-    return rc;
+    gate_listen_options options = {.size = sizeof options, .flags = GATE_LISTEN_FD, .fd = fd};
+    return gate_server_listen_with(server, NULL, 0, &options, NULL, NULL);
 }
 
 uint16_t gate_server_port(const gate_server *server)
@@ -251,10 +217,11 @@ static int serve_all(gate_server *server)
 int gate_server_serve(gate_server *server)
 {
     int idle = IDLE;
-    if (!server || !server->listening)
+    if (!server || !server->first)
         return -EINVAL;
     if (!atomic_compare_exchange_strong(&server->state, &idle, SERVING))
         return -EBUSY;
+    server->served_by = getpid();
     int rc = serve_all(server);
     atomic_store(&server->state, SERVED);
     return rc;

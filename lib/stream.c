@@ -90,11 +90,13 @@ static void release(gate__stream *stream)
     gate__streams *streams = stream->owner;
     gate__timers_remove(&streams->timers, &stream->timer);
     gate__conn_free(&stream->conn);
-    gate__sources_remove(&streams->sources, stream->source);
+    gate__limits_remove_source(streams->limits, stream->source);
     *stream->link = stream->next;
     if (stream->next)
         stream->next->link = stream->link;
     streams->count--;
+    if (streams->limits->count > 1)
+        gate__limits_give(streams->limits);
     gate__count_add(&streams->metrics.connections, (uint64_t)-1);
     free(stream);
 }
@@ -158,17 +160,17 @@ static void admit(gate__stream *stream)
 {
     gate__streams *streams = stream->owner;
     gate__sockaddr addr;
-    if (!streams->source_max || streams->io->ops->peer(streams->io, &stream->sock, &addr))
+    if (!streams->limits->source_max || streams->io->ops->peer(streams->io, &stream->sock, &addr))
         return;
     uint64_t source = gate__addr_source(&addr);
-    int rc = gate__sources_add(&streams->sources, source, streams->source_max);
+    int rc = gate__limits_add_source(streams->limits, source);
     if (rc == 1)
         stream->source = source;
     else
         gate__conn_abort(&stream->conn, rc ? GATE_CLOSE_NO_MEMORY : GATE_CLOSE_PEER_LIMIT);
 }
 
-gate__stream *gate__stream_open(gate__streams *streams, int fd)
+gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd)
 {
     gate_io *io = streams->io;
     gate__stream *stream = malloc(sizeof *stream);
@@ -176,7 +178,8 @@ gate__stream *gate__stream_open(gate__streams *streams, int fd)
         io->ops->discard(io, fd);
         return NULL;
     }
-    *stream = (gate__stream){.owner = streams, .next = streams->first, .link = &streams->first};
+    *stream = (gate__stream){
+        .owner = streams, .next = streams->first, .link = &streams->first, .listener = listener};
     if (stream->next)
         stream->next->link = &stream->next;
     streams->first = stream;

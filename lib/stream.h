@@ -14,9 +14,9 @@
  */
 
 #include "core/conn.h"
-#include "core/sources.h"
 #include "core/timers.h"
 #include "io/io.h"
+#include "quota.h"
 #include "log.h"
 #include "request.h"
 
@@ -32,9 +32,8 @@ struct gate__streams {
     gate__metrics metrics;
     gate__budget budget;
     gate__chunk_pool pool;
-    gate__sources sources;
     gate__log log;
-    uint32_t source_max; /* 0: sources are not counted */
+    gate__limits *limits; /* of the whole server */
     uint32_t count;
     uint64_t drain_until; /* UINT64_MAX: not stopping */
     gate__stream *first;
@@ -49,6 +48,7 @@ struct gate__stream {
     gate__stream *next;
     gate__stream **link;
     uint64_t source;
+    const gate_listener *listener; /* where it was accepted */
     uint8_t closing;
     uint8_t cut;       /* its reply ends too early, and must not look as if it were whole */
     uint8_t multishot; /* the recv in flight completes more than once */
@@ -58,8 +58,8 @@ struct gate__stream {
 /* An idle connection costs this and nothing else. */
 _Static_assert(sizeof(gate__stream) <= 496, "an idle connection fits 512 bytes");
 
-/* Takes a descriptor from accept. NULL: no memory; the descriptor is closed. */
-gate__stream *gate__stream_open(gate__streams *streams, int fd);
+/* Takes a descriptor that was accepted on a listener. NULL: no memory; the descriptor is closed. */
+gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd);
 
 /* Runs timers that were due when the turn began: what came since has not been read. Those that are
  * too many for one turn are due at once in the next. */

@@ -90,12 +90,13 @@ static void init_requests(gate__worker *worker, gate_server *server, const gate_
 }
 
 void gate__worker_init(gate__worker *worker, gate_server *server, const gate_options *options,
-                       uint32_t index, const atomic_int *stop, gate_io *io)
+                       uint32_t index, const atomic_int *stop, gate__limits *limits, gate_io *io)
 {
     *worker = (gate__worker){.io = io, .stop = stop, .drain_ns = span(options->drain_timeout_ms)};
     gate__streams *streams = &worker->streams;
     streams->io = io;
-    streams->source_max = options->peer_connections_max;
+    streams->limits = limits;
+    gate__limits_join(limits, index, io);
     streams->drain_until = UINT64_MAX;
     streams->closed = on_stream_closed;
     streams->log = (gate__log){
@@ -114,6 +115,8 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
     init_config(worker, options);
     init_requests(worker, server, options);
     gate__listeners_init(&worker->listeners, streams, options->connections_max);
+    worker->listeners.limits = limits->count > 1 ? limits : NULL;
+    worker->listeners.index = index;
 }
 
 /* ---- Serving ---- */
@@ -126,7 +129,8 @@ static uint64_t next_deadline(const gate__worker *worker)
         deadline = worker->listeners.retry_ns;
     /* Only until they are told to close: then their completions are what is waited for. */
     const gate__listeners *listeners = &worker->listeners;
-    if (listeners->open && listeners->serving && worker->streams.drain_until < deadline)
+    if (gate__listeners_left(listeners) && listeners->serving &&
+        worker->streams.drain_until < deadline)
         deadline = worker->streams.drain_until;
     return deadline;
 }
@@ -149,16 +153,19 @@ static void turn(gate__worker *worker)
     gate__streams_expire(&worker->streams);
     if (worker->listeners.retry_ns <= now_ns)
         gate__listeners_resume(&worker->listeners);
+    if (worker->listeners.parked)
+        gate__listeners_claim(&worker->listeners);
     if (worker->streams.drain_until == UINT64_MAX &&
         atomic_load_explicit(worker->stop, memory_order_acquire))
         begin_drain(worker);
-    if (worker->listeners.open && worker->streams.drain_until <= worker->io->turn_ns)
+    if (gate__listeners_left(&worker->listeners) &&
+        worker->streams.drain_until <= worker->io->turn_ns)
         gate__listeners_close(&worker->listeners);
 }
 
 static int is_done(const gate__worker *worker)
 {
-    return worker->streams.drain_until != UINT64_MAX && !worker->listeners.open &&
+    return worker->streams.drain_until != UINT64_MAX && !gate__listeners_left(&worker->listeners) &&
            !worker->streams.count;
 }
 
@@ -191,5 +198,4 @@ void gate__worker_close(gate__worker *worker)
     gate__listeners_free(&worker->listeners);
     gate__requests_free(&worker->streams.requests);
     gate__chunk_pool_free(&worker->streams.pool);
-    gate__sources_free(&worker->streams.sources);
 }

@@ -2,8 +2,8 @@
 #ifndef GATE_WORKER_H
 #define GATE_WORKER_H
 
-/* One thread that serves: a gate_io, the listeners and the streams on it. Workers share nothing but
- * the stop flag, which only ever goes from 0 to 1. */
+/* One thread that serves: a gate_io, the listeners and the streams on it. Workers share the
+ * stop flag, which only ever goes from 0 to 1, and the limits. */
 
 #include <stdatomic.h>
 
@@ -19,9 +19,9 @@ typedef struct gate__worker {
 } gate__worker;
 
 /* options has its defaults filled in; the limits in it are this worker's share. io becomes the
- * worker's. */
+ * worker's; limits is the server's. */
 void gate__worker_init(gate__worker *worker, gate_server *server, const gate_options *options,
-                       uint32_t index, const atomic_int *stop, gate_io *io);
+                       uint32_t index, const atomic_int *stop, gate__limits *limits, gate_io *io);
 
 /* Serves until *stop is set and everything has drained. 0, or the error of a
  * loop that can't go on. */

@@ -283,7 +283,8 @@ enum { GATE_IO_AUTO = 0, GATE_IO_EPOLL = 1, GATE_IO_URING = 2 };
 enum { GATE_DEFER_ACCEPT = 1 };
 
 /* Zero takes the default everywhere. A later version appends fields only. With several workers each
- * has an equal share of buffers_max, connections_max and peer_connections_max, rounded up. */
+ * has an equal share of buffers_max, rounded up; connections_max and peer_connections_max hold over
+ * all of them. */
 typedef struct gate_options {
     uint32_t size;         /* sizeof(gate_options) */
     uint32_t workers;      /* threads that serve, the caller's being one; default 1 */
@@ -339,16 +340,69 @@ GATE_API int gate_server_run(const char *addr, uint16_t port, int backlog, int t
  * -EINVAL: no handler, an unknown size, value or flag, a codec without decode. -ENOMEM. */
 GATE_API int gate_server_open(gate_server **server, const gate_options *options);
 
-/* Listens on one more address; before gate_server_serve(). Blocks while a name is looked up; of
- * several addresses that it has the first is taken. On an error nothing has changed.
- * A Unix socket's file that nobody listens on is replaced, and its own is removed at close.
- * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, ...: errno of bind(2) or listen(2). -EINVAL,
- * -ENAMETOOLONG: not an address. GATE_ENAME, GATE_ENAMELATER. -EBUSY: already serving. */
-GATE_API int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int backlog);
+/* One address that a server listens on; it lives until gate_server_close(). */
+typedef struct gate_listener gate_listener;
 
-/* As gate_server_listen with a listening stream socket of the caller's, which becomes the server's
- * when this returns 0. -ENOTSOCK, -EINVAL: not that. */
+enum {
+    GATE_LISTEN_DEFER = 1,     /* TCP_DEFER_ACCEPT, as GATE_DEFER_ACCEPT for all of a server */
+    GATE_LISTEN_FD = 2,        /* serve fd instead of opening a socket */
+    GATE_LISTEN_UNIX_MODE = 4, /* set the permissions of the Unix socket's file */
+    GATE_LISTEN_UNIX_OWNER = 8 /* set the owner and the group of the Unix socket's file */
+};
+
+/* Zero takes the default everywhere; a field that needs a flag is only read with it. */
+typedef struct gate_listen_options {
+    uint32_t size;      /* sizeof(gate_listen_options) */
+    uint32_t flags;     /* GATE_LISTEN_... */
+    int32_t backlog;    /* connections that may wait to be accepted; default the kernel's largest */
+    int32_t fd;         /* GATE_LISTEN_FD: a listening stream socket of the caller's, which becomes
+                           the server's when the call returns 0; O_NONBLOCK, TCP_NODELAY and
+                           SO_OOBINLINE are set and stay so. addr and port are not used */
+    uint32_t unix_mode; /* GATE_LISTEN_UNIX_MODE: 0 to 0777; else what umask(2) leaves */
+    uint32_t unix_uid;  /* GATE_LISTEN_UNIX_OWNER: UINT32_MAX leaves it as it is */
+    uint32_t unix_gid;  /* GATE_LISTEN_UNIX_OWNER: UINT32_MAX leaves it as it is */
+    uint32_t reserved;  /* 0 */
+} gate_listen_options;
+
+/* What went wrong, in words: for the functions that have an argument of this type, which may be
+ * NULL. Filled in whatever the result is; no more than size bytes are written. */
+typedef struct gate_error {
+    uint32_t size;  /* sizeof(gate_error) of the caller */
+    int32_t code;   /* the function's result */
+    uint32_t line;  /* of what was read, from 1; 0: it is about no line */
+    char text[240]; /* a sentence without a full stop; "" on success */
+} gate_error;
+
+/* Listens on one more address; before gate_server_serve(). options and listener may be NULL. Blocks
+ * while a name is looked up; of several addresses that it has the first is taken. On an error
+ * nothing has changed.
+ * A Unix socket's file that nothing listens on is replaced. The process that serves removes it, or
+ * gate_server_close() where nothing listens on it any more. While a server starts there is a file
+ * PATH.lock next to it.
+ * After a fork(2) before gate_server_serve() either process may serve, and the other one closes its
+ * copy or ends. After it the child may only exec or _exit.
+ * Permissions and owner are set before anyone can connect.
+ * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EPERM, ...: errno of bind(2), listen(2), chmod(2) or
+ * chown(2). -EINVAL, -ENAMETOOLONG: not an address, or options that do not fit it. -ENOTSOCK: fd is
+ * no socket. -EEXIST: fd is one that this server has, or the path is no socket. GATE_ENAME,
+ * GATE_ENAMELATER. -EBUSY: already serving. -ENOMEM. A port that is in use is tried again for 200
+ * ms, since the kernel keeps that of a killed process for a moment. */
+GATE_API int gate_server_listen_with(gate_server *server, const char *addr, uint16_t port,
+                                     const gate_listen_options *options, gate_listener **listener,
+                                     gate_error *error);
+
+/* Short forms of gate_server_listen_with(). fd becomes the server's when the call returns 0. */
+GATE_API int gate_server_listen(gate_server *server, const char *addr, uint16_t port, int backlog);
 GATE_API int gate_server_listen_fd(gate_server *server, int fd);
+
+/* The port of a listener as the kernel chose it, also of an inherited one; 0 for a Unix socket. Any
+ * thread, until gate_server_close(). */
+GATE_API uint16_t gate_listener_port(const gate_listener *listener);
+
+/* Writes the address that the listener has, also an inherited one ("127.0.0.1:9001", "[::]:9001",
+ * "unix:/run/gate.sock"), with a NUL into text, truncated to room. Any thread, until
+ * gate_server_close(). -EINVAL: a null pointer, or no room. */
+GATE_API int gate_listener_name(const gate_listener *listener, char *text, size_t room);
 
 /* The port of the first TCP listener, as the kernel chose it; 0 where there is none. */
 GATE_API uint16_t gate_server_port(const gate_server *server);

@@ -215,6 +215,17 @@ uint16_t gate__addr_port(const gate__sockaddr *set)
     return 0;
 }
 
+void gate__addr_unmap(gate__sockaddr *set)
+{
+    if (set->u.any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&set->u.in6.sin6_addr))
+        return;
+    gate__sockaddr in4 = {.len = sizeof(in4.u.in4)};
+    in4.u.in4.sin_family = AF_INET;
+    in4.u.in4.sin_port = set->u.in6.sin6_port;
+    memcpy(&in4.u.in4.sin_addr, &set->u.in6.sin6_addr.s6_addr[12], 4);
+    *set = in4;
+}
+
 static uint64_t read_be(const uint8_t *bytes, size_t len)
 {
     uint64_t value = 0;

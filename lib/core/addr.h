@@ -39,6 +39,9 @@ enum { GATE__ADDR_TEXT = 6 + 4 * sizeof(((struct sockaddr_un *)0)->sun_path) + 1
  * gate_escape() is for are escaped. */
 void gate__addr_format(const gate__sockaddr *set, char *text, size_t room);
 
+/* "::ffff:192.0.2.1" becomes 192.0.2.1; any other address stays as it is. */
+void gate__addr_unmap(gate__sockaddr *set);
+
 /* The port in host order; 0 for a Unix socket. */
 uint16_t gate__addr_port(const gate__sockaddr *set);
 

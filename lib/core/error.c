@@ -2,9 +2,14 @@
 
 /* Codes, reasons and the version as text. */
 
+#include "core/error.h"
+
 #include <errno.h>
-#include <gate/gate.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
+
+#include "core/sized.h"
 
 enum { ERRNO_MAX = 4095 }; /* the kernel's largest; our own codes are behind it */
 
@@ -59,6 +64,27 @@ const char *gate_strerror(int code)
     (void)snprintf(text, sizeof(text), "%m");
     errno = saved;
     return text;
+}
+
+enum { ERROR_LEAST = 16, ERROR_MOST = 4096 }; /* sizes of gate_error that make sense */
+
+int gate__error_check(const gate_error *error)
+{
+    return error && (error->size < ERROR_LEAST || error->size > ERROR_MOST) ? -EINVAL : 0;
+}
+
+int gate__error_set(gate_error *error, int code, const char *format, ...)
+{
+    gate_error known = {.code = code};
+    va_list arguments;
+    if (!error)
+        return code;
+    size_t size = error->size < sizeof known ? error->size : sizeof known;
+    va_start(arguments, format);
+    (void)vsnprintf(known.text, size - offsetof(gate_error, text), format, arguments);
+    va_end(arguments);
+    (void)gate__sized_write(error, error->size, &known, sizeof known, ERROR_LEAST);
+    return code;
 }
 
 int gate_outcome(int code)

@@ -8,7 +8,9 @@ enum { CAP_MIN = 64 };
 
 static size_t home(const gate__sources *sources, uint64_t key)
 {
-    return (size_t)((key * 0x9E3779B97F4A7C15u) >> 32) & (sources->cap - 1);
+    uint64_t hash = (key ^ sources->secret) * 0x9E3779B97F4A7C15u;
+    hash = (hash ^ hash >> 29) * (sources->secret | 1);
+    return (size_t)(hash >> 32) & (sources->cap - 1);
 }
 
 /* Where the key is, or where it would go. */
@@ -22,7 +24,9 @@ static gate__source *find(const gate__sources *sources, uint64_t key)
 
 static int grow(gate__sources *sources)
 {
-    gate__sources next = {.cap = sources->cap ? sources->cap * 2 : CAP_MIN, .used = sources->used};
+    gate__sources next = {.cap = sources->cap ? sources->cap * 2 : CAP_MIN,
+                          .used = sources->used,
+                          .secret = sources->secret};
     next.table = calloc(next.cap, sizeof *next.table);
     if (!next.table)
         return -ENOMEM;

@@ -17,6 +17,7 @@ typedef struct gate__sources {
     gate__source *table; /* NULL: empty */
     size_t cap;          /* a power of two */
     size_t used;
+    uint64_t secret; /* a random number: no peer can choose addresses that crowd one place */
 } gate__sources;
 
 /* Counts one more, unless the source has max already. 1: counted, 0: refused, -ENOMEM.

@@ -115,21 +115,37 @@ struct gate_resolve {
 
 /* Listener flags. */
 enum {
-    GATE_LISTEN_SHARED = 1 /* several listeners will share the port (SO_REUSEPORT): the first one
+    GATE_IO_SHARED = 1 /* several listeners will share the port (SO_REUSEPORT): the first one
                               still fails on a port that is taken */
     ,
-    GATE_LISTEN_JOIN = 2, /* this one joins a port that GATE_LISTEN_SHARED has opened */
-    GATE_LISTEN_DEFER = 4 /* TCP_DEFER_ACCEPT */
+    GATE_IO_JOIN = 2,  /* this one joins a port that GATE_IO_SHARED has opened */
+    GATE_IO_DEFER = 4, /* TCP_DEFER_ACCEPT */
+    GATE_IO_DUAL = 8   /* a listener on :: takes IPv4 as well */
 };
+
+/* Who may connect to a Unix socket's file; UINT32_MAX leaves one as it is. */
+typedef struct gate__rights {
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+} gate__rights;
 
 struct gate_io_ops {
     const char *name; /* "epoll", ... */
 
     /* Set-up calls: at once, no completion. */
-    /* Opens sock listening on *addr, which becomes the bound address. 0, -errno. */
-    int (*listen)(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog, unsigned flags);
+    /* Opens sock listening on *addr, which becomes the bound address. rights, of a Unix socket's
+     * file, may be NULL. 0, -errno. */
+    int (*listen)(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog, unsigned flags,
+                  const gate__rights *rights);
     /* Takes somebody else's listening descriptor; *addr becomes its address. 0, -errno. */
     int (*adopt)(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr);
+    /* 1: two descriptors are of the same socket. */
+    int (*same)(gate_io *io, int fd, int other);
+    /* Lets time pass, before the loop runs. */
+    void (*pause)(gate_io *io, uint64_t ns);
+    /* A number that nobody can guess. */
+    uint64_t (*random)(gate_io *io);
     /* Closes at once a descriptor that accept gave and no socket has taken. */
     void (*discard)(gate_io *io, int fd);
     /* How many bytes the peer has not acknowledged yet. */

@@ -443,9 +443,9 @@ static void begin_out(gate_io *io, gate_op *op, uint8_t kind, unsigned flags, ga
 }
 
 static int listen_on(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                     unsigned flags)
+                     unsigned flags, const gate__rights *rights)
 {
-    (void)io, (void)sock, (void)addr, (void)backlog, (void)flags;
+    (void)io, (void)sock, (void)addr, (void)backlog, (void)flags, (void)rights;
     return -EOPNOTSUPP;
 }
 
@@ -525,6 +525,9 @@ static const gate_io_ops blocking_ops = {
     .name = "blocking",
     .listen = listen_on,
     .adopt = adopt,
+    .same = gate__kernel_same,
+    .pause = gate__kernel_pause,
+    .random = gate__kernel_random,
     .discard = gate__kernel_discard,
     .unacked = gate__kernel_unacked,
     .reset = gate__kernel_reset,

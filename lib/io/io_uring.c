@@ -221,10 +221,17 @@ static void note(struct gate__uring *self, const struct io_uring_cqe *cqe)
     switch (tag) {
     case GATE__URING_WAKE:
         take_lookups(self);
+        self->no_wake.moved |= cqe->res >= 0;
+        self->no_wake.tried |= cqe->res < 0;
+        if (self->no_wake.turns >= GATE__URING_STUCK_MAX && cqe->res < 0)
+            self->failed = cqe->res;
         if (!(cqe->flags & IORING_CQE_F_MORE))
             self->wake_due = 1;
         break;
     case GATE__URING_CANCEL: /* it has failed, else there is none */
+        self->no_cancel.tried = 1;
+        if (self->no_cancel.turns >= GATE__URING_STUCK_MAX)
+            self->failed = cqe->res;
         gate__uring_repeat_cancel(self, cqe->user_data - tag);
         break;
     default: /* GATE__URING_OP */
@@ -242,6 +249,15 @@ static void hand_over(struct gate__uring *self, uint64_t *last_ns)
     enter(self, to_submit(self), 0, 0, NULL); /* a failure shows at the turn's end */
 }
 
+static void end_turn(gate__uring_stuck *stuck)
+{
+    if (stuck->moved)
+        stuck->turns = 0;
+    else if (stuck->tried && stuck->turns < GATE__URING_STUCK_MAX)
+        stuck->turns++;
+    stuck->moved = stuck->tried = 0;
+}
+
 /* What a callback submits may complete and be posted at once: it has its turn in the next walk. */
 static void walk(struct gate__uring *self)
 {
@@ -255,6 +271,9 @@ static void walk(struct gate__uring *self)
         hand_over(self, &last_ns);
     }
     io_uring_cq_advance(&self->ring, count);
+    end_turn(&self->no_buffer);
+    end_turn(&self->no_cancel);
+    end_turn(&self->no_wake);
 }
 
 static void work_off(struct gate__uring *self)

@@ -65,7 +65,6 @@ typedef struct gate__uring_sizes {
     unsigned completions;
     unsigned buffers;
     unsigned buffer_size;
-    unsigned page; /* 0: as the kernel has them */
 } gate__uring_sizes;
 
 typedef struct gate__op_list {
@@ -79,11 +78,22 @@ typedef struct gate__uring_kept {
     int fd;
 } gate__uring_kept;
 
+/* What the kernel refuses is asked for again; where nothing comes of it for too many turns, it is
+ * an error. */
+typedef struct gate__uring_stuck {
+    uint8_t tried;  /* in this turn it was refused */
+    uint8_t moved;  /* in this turn it worked */
+    uint16_t turns; /* in a row that were refused only */
+} gate__uring_stuck;
+
+enum { GATE__URING_STUCK_MAX = 100 };
+
 struct gate__uring {
     gate_io io;
     struct io_uring ring;
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
+    size_t mapped_len; /* of the ring and the buffers */
     gate__uring_sizes sizes;
     int given_back; /* buffers that the kernel has yet to be told of */
     int wake_fd;
@@ -92,18 +102,21 @@ struct gate__uring {
     unsigned enter_flags;
     /* A round begins at round_ns and ends when all that had come by then has been told. */
     uint64_t round_ns;
-    int round;             /* GATE__ROUND_... */
-    int starved;           /* input waits for a buffer */
-    unsigned round_left;   /* completions that it may still have: one for each request at most */
-    unsigned in_kernel;    /* ops whose request is in the ring: as many can have something */
-    gate_op *round_end;    /* the last op of it in the queue */
-    int running;           /* the ring is enabled */
-    pthread_t owner;       /* and this thread's */
-    int failed;            /* -errno: the ring is of no use any more */
-    gate__op_list queue;   /* to be submitted, tried or completed by run() */
-    gate__op_list cancel;  /* in the ring, to be cancelled */
-    int cancel_due;        /* some of them have OP_CANCEL_DUE */
-    gate_op *lookups;      /* names being looked up */
+    int round;            /* GATE__ROUND_... */
+    int starved;          /* input waits for a buffer */
+    unsigned round_left;  /* completions that it may still have: one for each request at most */
+    unsigned in_kernel;   /* ops whose request is in the ring: as many can have something */
+    gate_op *round_end;   /* the last op of it in the queue */
+    int running;          /* the ring is enabled */
+    pthread_t owner;      /* and this thread's */
+    int failed;           /* -errno: the ring is of no use any more */
+    gate__op_list queue;  /* to be submitted, tried or completed by run() */
+    gate__op_list cancel; /* in the ring, to be cancelled */
+    int cancel_due;       /* some of them have OP_CANCEL_DUE */
+    gate_op *lookups;     /* names being looked up */
+    gate__uring_stuck no_buffer;
+    gate__uring_stuck no_cancel;
+    gate__uring_stuck no_wake;
     gate__retries retries; /* connects that wait for room in a Unix listener's queue */
     gate__uring_kept *kept;
     unsigned kept_count;

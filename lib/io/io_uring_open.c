@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "io/kernel.h"
@@ -68,7 +69,8 @@ static void free_loop(gate_io *io)
         close(self->kept[--self->kept_count].fd);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
-    free(self->buffer_ring);
+    if (self->buffer_ring)
+        munmap(self->buffer_ring, self->mapped_len);
     free(self->kept);
     free(self);
 }
@@ -77,6 +79,9 @@ static const gate_io_ops uring_ops = {
     .name = "io_uring",
     .listen = gate__kernel_listen,
     .adopt = gate__kernel_adopt,
+    .same = gate__kernel_same,
+    .pause = gate__kernel_pause,
+    .random = gate__kernel_random,
     .discard = gate__kernel_discard,
     .unacked = gate__kernel_unacked,
     .reset = gate__kernel_reset,
@@ -153,20 +158,24 @@ static int make_ring(struct gate__uring *self)
     return maker.rc;
 }
 
-/* One piece of memory: the ring of buffers, which begins a page (of 64 KiB on some machines), then
- * the buffers, and one more that stays ours. */
+/* One piece of memory: the ring of buffers, which must begin a page, as what mmap returns does
+ * whatever the size of a page; then the buffers, and one more that stays ours. The kernel keeps the
+ * pages of the ring: it must find the same ones in a child that serves after a fork, so they are
+ * shared, not copied when they are written. */
 static int make_buffers(struct gate__uring *self)
 {
-    size_t page = self->sizes.page ? self->sizes.page : (size_t)sysconf(_SC_PAGESIZE);
     size_t count = self->sizes.buffers, size = self->sizes.buffer_size;
-    size_t ring_len = (count * sizeof(struct io_uring_buf) + page - 1) / page * page;
-    size_t len = (ring_len + (count + 1) * (size + GATE__URING_APART) + page - 1) / page * page;
+    size_t ring_len = count * sizeof(struct io_uring_buf);
+    size_t len = ring_len + (count + 1) * (size + GATE__URING_APART);
     struct io_uring_buf_reg reg = {.ring_entries = (uint32_t)count};
+    void *mapped;
     int rc;
 
-    self->buffer_ring = aligned_alloc(page, len);
-    if (!self->buffer_ring)
-        return -ENOMEM;
+    mapped = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return -errno;
+    self->buffer_ring = mapped;
+    self->mapped_len = len;
     self->buffers = (uint8_t *)self->buffer_ring + ring_len;
     reg.ring_addr = (uint64_t)(uintptr_t)self->buffer_ring;
     io_uring_buf_ring_init(self->buffer_ring);

@@ -67,6 +67,7 @@ void gate__uring_begin(gate_op *op, uint8_t kind, unsigned flags, gate_op_done *
     assert(!gate__op_busy(op));
     op->kind = kind;
     op->state = 0;
+    op->aux = 0;
     op->flags = (uint16_t)flags;
     op->done = done;
 }
@@ -91,8 +92,10 @@ static void leave_ring(struct gate__uring *self, gate_op *op)
 {
     op->state &= (uint8_t)~OP_KERNEL;
     self->in_kernel--;
-    if (op->state & OP_CANCELLED)
-        unlist(&self->cancel, op);
+    if (!(op->state & OP_CANCELLED))
+        return;
+    unlist(&self->cancel, op);
+    self->no_cancel.moved = 1;
 }
 
 /* ---- Into the ring ------------------------------------------------------------------------- */
@@ -276,6 +279,8 @@ static void lend(struct gate__uring *self, gate_op *op, const struct io_uring_cq
     if ((cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) || (unsigned)cqe->res == self->sizes.buffer_size)
         flags |= GATE_IO_FULL;
     op->buf = buffer(self, id);
+    op->aux = 0;
+    self->no_buffer.moved = 1;
     if (flags & GATE_IO_MORE)
         op->done(&self->io, op, cqe->res, flags);
     else
@@ -283,14 +288,23 @@ static void lend(struct gate__uring *self, gate_op *op, const struct io_uring_cq
     gate__uring_give_back(self, id);
 }
 
-/* The kernel was out of buffers, or something got in between: nothing is lost yet. */
-static int is_passing(int result)
+/* Something got in between, or the kernel was out of buffers: nothing is lost yet. The connections
+ * share the buffers, so one may often come too late; but some of them must get one. While the op is
+ * in the ring, aux counts how often it was submitted in vain. */
+static int is_passing(struct gate__uring *self, gate_op *op, int result)
 {
-    return result == -ENOBUFS || result == -EAGAIN || result == -EINTR;
+    if (result == -EAGAIN || result == -EINTR)
+        return ++op->aux < GATE__URING_STUCK_MAX;
+    if (result != -ENOBUFS || op->kind != GATE_OP_RECV)
+        return 0;
+    self->no_buffer.tried = 1;
+    return self->no_buffer.turns < GATE__URING_STUCK_MAX;
 }
 
 static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring_cqe *cqe)
 {
+    int passing;
+
     if (!(cqe->flags & IORING_CQE_F_MORE))
         leave_ring(self, op);
     if (cqe->flags & IORING_CQE_F_BUFFER && cqe->res > 0) {
@@ -299,8 +313,9 @@ static void on_recv(struct gate__uring *self, gate_op *op, const struct io_uring
     }
     if (cqe->flags & IORING_CQE_F_BUFFER) /* was taken for nothing */
         gate__uring_give_back(self, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-    self->starved |= is_passing(cqe->res);
-    if (!is_passing(cqe->res))
+    passing = is_passing(self, op, cqe->res);
+    self->starved |= passing;
+    if (!passing)
         complete(self, op, cqe->res, 0);
     else if (op->state & OP_CANCELLED)
         complete(self, op, -ECANCELED, 0);
@@ -353,7 +368,7 @@ static void on_send(struct gate__uring *self, gate_op *op, const struct io_uring
     unsigned flags = 0;
 
     leave_ring(self, op);
-    if (cqe->res == -EAGAIN || cqe->res == -EINTR) {
+    if (is_passing(self, op, cqe->res)) {
         if (op->state & OP_CANCELLED)
             complete(self, op, -ECANCELED, 0);
         else

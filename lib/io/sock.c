@@ -14,7 +14,7 @@
 
 #include <gate/gate.h>
 
-#include "io/io.h"
+#include "io/sock_unix.h"
 
 /* A connection that has sent nothing for this long is handed over all the same. */
 enum { DEFER_ACCEPT_S = 5 };
@@ -60,8 +60,12 @@ static int keep_len(gate__sockaddr *addr)
 
 static int local_address(int fd, gate__sockaddr *addr)
 {
-    addr->len = sizeof addr->u;
-    return getsockname(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
+    gate__sockaddr found = {.len = sizeof found.u};
+
+    if (getsockname(fd, &found.u.any, &found.len))
+        return -errno;
+    *addr = found;
+    return keep_len(addr);
 }
 
 void gate__sock_reset(int fd)
@@ -87,11 +91,6 @@ int gate__sock_peer(int fd, gate__sockaddr *addr)
 static int bind_to(int fd, const gate__sockaddr *addr)
 {
     return bind(fd, &addr->u.any, addr->len) ? -errno : 0;
-}
-
-static int is_any_in6(const gate__sockaddr *addr)
-{
-    return addr->u.any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&addr->u.in6.sin6_addr);
 }
 
 /* Datagram sockets have ports of their own, so that the one asked for does not matter. */
@@ -124,99 +123,56 @@ static int bind_tcp(int fd, const gate__sockaddr *addr, unsigned flags)
     if (rc == 0) /* inherited on accept: urgent data would end a read before the queue does */
         rc = set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1);
     if (rc == 0 && addr->u.any.sa_family == AF_INET6)
-        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !is_any_in6(addr));
-    if (rc == 0 && (flags & GATE_LISTEN_JOIN))
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !(flags & GATE_IO_DUAL));
+    if (rc == 0 && (flags & GATE_IO_JOIN))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
         rc = bind_to(fd, addr);
-    if (rc == 0 && (flags & GATE_LISTEN_SHARED))
+    if (rc == 0 && (flags & GATE_IO_SHARED))
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (rc == 0 && (flags & GATE_LISTEN_DEFER))
+    if (rc == 0 && (flags & GATE_IO_DEFER))
         rc = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, DEFER_ACCEPT_S);
     return rc;
 }
 
-/* ---- Unix listeners ------------------------------------------------------------------------ */
-
-static int has_path(const gate__sockaddr *addr)
-{
-    return addr->u.any.sa_family == AF_UNIX && addr->u.un.sun_path[0] != '\0';
-}
-
-/* sun_path may be full to its last byte, without a NUL. */
-static const char *path_of(const gate__sockaddr *addr, char path[sizeof addr->u.un.sun_path + 1])
-{
-    size_t len = addr->len - offsetof(struct sockaddr_un, sun_path);
-
-    memcpy(path, addr->u.un.sun_path, len);
-    path[len] = '\0';
-    return path;
-}
-
-/* 0: the file is a socket that nobody listens on. */
-static int check_stale(const gate__sockaddr *addr, const char *path)
-{
-    struct stat status;
-    int fd, error;
-
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode))
-        return -EEXIST;
-    fd = gate__sock_open(AF_UNIX, SOCK_NONBLOCK);
-    if (fd < 0)
-        return fd;
-    error = connect(fd, &addr->u.any, addr->len) ? errno : 0;
-    close(fd);
-    return error == ECONNREFUSED || error == ENOENT ? 0 : -EADDRINUSE;
-}
-
-static int bind_unix(int fd, const gate__sockaddr *addr)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    int rc = bind_to(fd, addr);
-
-    if (rc != -EADDRINUSE || !has_path(addr))
-        return rc;
-    path_of(addr, path);
-    rc = check_stale(addr, path);
-    if (rc < 0)
-        return rc;
-    if (unlink(path) < 0 && errno != ENOENT)
-        return -errno;
-    return bind_to(fd, addr);
-}
-
-void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    struct stat status;
-
-    *file = (gate__sock_file){0};
-    if (!has_path(addr) || lstat(path_of(addr, path), &status) < 0)
-        return;
-    file->device = status.st_dev;
-    file->inode = status.st_ino;
-}
-
-void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file)
-{
-    char path[sizeof addr->u.un.sun_path + 1];
-    gate__sock_file now;
-
-    gate__sock_file_of(&now, addr);
-    if (now.inode != 0 && now.inode == file->inode && now.device == file->device)
-        unlink(path_of(addr, path));
-}
-
 /* ---- Every listener ------------------------------------------------------------------------ */
 
-static int start_listening(int fd, gate__sockaddr *addr, int backlog, unsigned flags)
+static int begin_queue(int fd, int backlog)
 {
-    int rc = is_tcp(addr->u.any.sa_family) ? bind_tcp(fd, addr, flags) : bind_unix(fd, addr);
+    return listen(fd, backlog > 0 ? backlog : INT_MAX) ? -errno : 0;
+}
 
-    if (rc == 0 && listen(fd, backlog > 0 ? backlog : INT_MAX) < 0)
-        rc = -errno;
+static int listen_tcp(int fd, const gate__sockaddr *addr, int backlog, unsigned flags)
+{
+    int rc = bind_tcp(fd, addr, flags);
+
+    return rc < 0 ? rc : begin_queue(fd, backlog);
+}
+
+/* Under the lock of its name: what is bound and does not listen yet looks stale. */
+static int listen_unix(int fd, const gate__sockaddr *addr, int backlog, const gate__rights *rights)
+{
+    int lock;
+    int rc = gate__unix_lock(addr, &lock);
+
+    if (rc < 0)
+        return rc;
+    rc = gate__unix_bind(fd, addr, rights);
+    if (rc == 0) {
+        rc = begin_queue(fd, backlog);
+        if (rc < 0)
+            gate__unix_unbind(addr);
+    }
+    gate__unix_unlock(addr, lock);
+    return rc;
+}
+
+static int start_listening(int fd, gate__sockaddr *addr, int backlog, unsigned flags,
+                           const gate__rights *rights)
+{
+    int rc = is_tcp(addr->u.any.sa_family) ? listen_tcp(fd, addr, backlog, flags)
+                                           : listen_unix(fd, addr, backlog, rights);
+
     return rc < 0 ? rc : local_address(fd, addr);
 }
 
@@ -229,19 +185,19 @@ static void use_any_ipv4(gate__sockaddr *addr)
     addr->u.in4.sin_port = port;
 }
 
-int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags)
+int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags, const gate__rights *rights)
 {
     int fd = gate__sock_open(addr->u.any.sa_family, SOCK_NONBLOCK);
     int rc;
 
-    if (fd == -EAFNOSUPPORT && is_any_in6(addr)) {
+    if (fd == -EAFNOSUPPORT && (flags & GATE_IO_DUAL)) {
         use_any_ipv4(addr);
         fd = gate__sock_open(AF_INET, SOCK_NONBLOCK);
     }
     if (fd < 0)
         return fd;
     gate__sock_nodelay(fd, addr->u.any.sa_family); /* accepted sockets inherit it */
-    rc = start_listening(fd, addr, backlog, flags);
+    rc = start_listening(fd, addr, backlog, flags, rights);
     if (rc == 0)
         return fd;
     close(fd);

@@ -10,6 +10,8 @@
 #include <sys/types.h>
 
 #include "core/addr.h"
+#include "io/io.h"
+#include "io/sock_unix.h"
 
 /* Nanoseconds on CLOCK_MONOTONIC. */
 uint64_t gate__clock_ns(void);
@@ -20,12 +22,15 @@ int gate__sock_open(int family, int flags);
 /* Sets TCP_NODELAY where the family has it. */
 void gate__sock_nodelay(int fd, int family);
 
-/* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_LISTEN_... of
+/* Opens a nonblocking listener on *addr, which becomes the bound address. flags: GATE_IO_... of
  * io.h; backlog 0 takes the kernel's largest. The descriptor, or -errno of bind(2) or listen(2).
- * A listener on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0 instead.
+ * With GATE_IO_DUAL one on :: takes IPv4 as well; where the machine has no IPv6 it is on 0.0.0.0
+ * instead.
  * Unix paths: the file of a socket that nobody listens on is replaced. -EADDRINUSE: somebody does.
- * -EEXIST: the file is not a socket; it is left alone. */
-int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags);
+ * -EEXIST: the file is not a socket; it is left alone. The rights (NULL: as umask says) are set
+ * before anyone can connect. */
+int gate__sock_listen(gate__sockaddr *addr, int backlog, unsigned flags,
+                      const gate__rights *rights);
 
 /* Checks that fd is a listening stream socket (TCP or Unix), makes it nonblocking and CLOEXEC, and
  * fills in its address. On an error fd is as it was. -EBADF, -ENOTSOCK, -EINVAL. */
@@ -70,18 +75,5 @@ int gate__sock_connect_code(const gate__sockaddr *addr, int error);
 
 /* Is it an address of this machine, which can be listened on? */
 int gate__sock_is_own(const gate__sockaddr *addr);
-
-/* Which file a Unix listener has made; all zero for every other address. */
-typedef struct gate__sock_file {
-    dev_t device;
-    ino_t inode;
-} gate__sock_file;
-
-/* Remembers the file of a listener that was just opened on *addr. */
-void gate__sock_file_of(gate__sock_file *file, const gate__sockaddr *addr);
-
-/* Removes that file if it is still the same one. Call it before the listener is closed: until then
- * the kernel keeps the inode, so that no other file can have its number. */
-void gate__sock_unlink(const gate__sockaddr *addr, const gate__sock_file *file);
 
 #endif

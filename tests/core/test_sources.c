@@ -87,6 +87,33 @@ static void test_the_table_stays_as_small_as_what_was_ever_open_at_once(void **s
     assert_null(sources.table);
 }
 
+/* Addresses that would all have one place, in a row, if the hash had no key. */
+static void test_nobody_can_choose_addresses_that_crowd_one_place(void **state)
+{
+    (void)state;
+    enum { COUNT = 2000, INVERSE_STEPS = 6 };
+    const uint64_t multiplier = 0x9E3779B97F4A7C15u;
+    uint64_t inverse = multiplier; /* modulo 2^64, by Newton's method */
+    for (int i = 0; i < INVERSE_STEPS; i++)
+        inverse *= 2 - multiplier * inverse;
+    assert_true(inverse * multiplier == 1);
+    for (uint64_t secret = 1; secret < 5; secret++) {
+        gate__sources sources = {.secret = secret * 0xD1342543DE82EF95u};
+        for (uint64_t i = 1; i <= COUNT; i++)
+            assert_int_equal(gate__sources_add(&sources, i * inverse, 1), 1);
+        size_t run = 0, longest = 0;
+        for (size_t i = 0; i < sources.cap; i++) {
+            run = sources.table[i].key ? run + 1 : 0;
+            longest = run > longest ? run : longest;
+        }
+        assert_in_range(longest, 1, 200);
+        for (uint64_t i = 1; i <= COUNT; i++)
+            gate__sources_remove(&sources, i * inverse);
+        assert_int_equal(sources.used, 0);
+        gate__sources_free(&sources);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +121,7 @@ int main(void)
         cmocka_unit_test(test_peers_without_an_address_are_not_counted),
         cmocka_unit_test(test_the_table_counts_as_plain_counting_does),
         cmocka_unit_test(test_the_table_stays_as_small_as_what_was_ever_open_at_once),
+        cmocka_unit_test(test_nobody_can_choose_addresses_that_crowd_one_place),
     };
     seed_start();
     return cmocka_run_group_tests_name("sources", tests, NULL, NULL);

@@ -8,8 +8,10 @@
 #include <netdb.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,6 +62,23 @@ void *inject_aligned_alloc(size_t alignment, size_t size)
     return memory_fails() ? NULL : count_block(aligned_alloc(alignment, size));
 }
 
+void *inject_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    int error = inject_fails(INJECT_mmap);
+    if (!error)
+        error = memory_fails();
+    if (!error)
+        return count_block(mmap(at, len, protection, flags, fd, offset));
+    errno = error;
+    return MAP_FAILED;
+}
+
+int inject_munmap(void *at, size_t len)
+{
+    blocks--;
+    return munmap(at, len);
+}
+
 void inject_free(void *memory)
 {
     blocks -= memory != NULL;
@@ -92,6 +111,11 @@ CALL(connect, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, l
 CALL(shutdown, (int fd, int how), (fd, how))
 CALL(lstat, (const char *path, struct stat *status), (path, status))
 CALL(unlink, (const char *path), (path))
+CALL(flock, (int fd, int how), (fd, how))
+CALL(fstat, (int fd, struct stat *status), (fd, status))
+CALL(fchmod, (int fd, mode_t mode), (fd, mode))
+CALL(fchmodat, (int folder, const char *path, mode_t mode, int flags), (folder, path, mode, flags))
+CALL(lchown, (const char *path, uid_t uid, gid_t gid), (path, uid, gid))
 CALL(eventfd, (unsigned value, int flags), (value, flags))
 CALL(epoll_create1, (int flags), (flags))
 CALL(epoll_wait, (int fd, struct epoll_event *events, int room, int timeout),
@@ -132,6 +156,20 @@ int inject_fcntl(int fd, int command, ...)
         va_end(arguments);
     }
     return fcntl(fd, command, value);
+}
+
+int inject_open(const char *path, int flags, ...)
+{
+    int error = inject_fails(INJECT_open);
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = va_arg(arguments, mode_t);
+    va_end(arguments);
+    return open(path, flags, mode);
 }
 
 int inject_ioctl(int fd, unsigned long request, ...)

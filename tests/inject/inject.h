@@ -20,8 +20,10 @@
 #define INJECT_CALLS(X)                                                                           \
     X(malloc) X(calloc) X(realloc) X(aligned_alloc) X(free)                                       \
     X(socket) X(setsockopt) X(getsockopt) X(getsockname) X(getpeername) X(bind) X(listen)         \
-    X(accept4) X(connect) X(recv) X(send) X(shutdown) X(close) X(fcntl) X(ioctl) X(lstat)         \
-    X(unlink) X(getaddrinfo) X(eventfd) X(epoll_create1) X(epoll_ctl) X(epoll_wait)               \
+    X(accept4) X(connect) X(recv) X(send) X(shutdown) X(close) X(fcntl) X(ioctl) X(lstat) X(mmap) \
+    X(munmap) X(open) X(flock) X(fstat)                                                           \
+    X(unlink) X(fchmod) X(fchmodat) X(lchown)                                                     \
+    X(getaddrinfo) X(eventfd) X(epoll_create1) X(epoll_ctl) X(epoll_wait)               \
     X(pthread_create)                                                                             \
     X(io_uring_queue_init_params) X(io_uring_queue_exit) X(io_uring_register)                     \
     X(io_uring_register_buf_ring) X(io_uring_enter2)

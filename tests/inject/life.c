@@ -93,13 +93,24 @@ static gate_server *open_server(const life *l)
 
 enum place { TCP, UNIX, INHERITED, NAME, PLACES };
 
+static int listen_for_all(gate_server *server)
+{
+    gate_listen_options options = {.size = sizeof options,
+                                   .flags = GATE_LISTEN_UNIX_MODE | GATE_LISTEN_UNIX_OWNER,
+                                   .backlog = 100,
+                                   .unix_mode = 0666,
+                                   .unix_uid = geteuid(),
+                                   .unix_gid = UINT32_MAX};
+    return gate_server_listen_with(server, address, 0, &options, NULL, NULL);
+}
+
 static int listen_at(gate_server *server, enum place place, int fd)
 {
     switch (place) {
     case TCP:
         return gate_server_listen(server, "127.0.0.1", 0, 100);
     case UNIX:
-        return gate_server_listen(server, address, 0, 100);
+        return listen_for_all(server);
     case NAME:
         return gate_server_listen(server, "localhost", 0, 100);
     default:

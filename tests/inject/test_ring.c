@@ -10,7 +10,8 @@
 enum {
     ONCE = 1 << LIFE_ONCE,
     WHILE = 1 << LIFE_WHILE,
-    EACH = ONCE | WHILE | 1 << LIFE_ALWAYS,
+    FOR_EVER = 1 << LIFE_ALWAYS,
+    EACH = ONCE | WHILE | FOR_EVER,
     A_FEW = 20
 };
 
@@ -25,8 +26,8 @@ typedef struct row {
 
 static const int nothing[] = {INJECT_NO_ERROR, 0};
 
-/* Those that the library takes as no answer (it asks again at once) hit a few times, for a kernel
- * that never gave another would be none. */
+/* What the library takes as no answer, and so asks again at once, costs nothing where it hits a few
+ * times. Where it never ends, the operation fails, and the loop does not spin. */
 static const row lines[] = {
     {INJECT_ACCEPT, INJECT_REFUSE,
      ERRORS(EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, EINVAL),
@@ -39,14 +40,17 @@ static const row lines[] = {
      ERRORS(ECONNRESET, ETIMEDOUT, ENOMEM, EHOSTUNREACH, ENETDOWN, ENOTCONN, EIO), 0, 0, 0},
     {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0,
      A_FEW},
+    {INJECT_RECV, INJECT_REFUSE, ERRORS(ENOBUFS, EAGAIN, EINTR), 0, FOR_EVER, 0},
     {INJECT_RECV, INJECT_END, ERRORS(ECONNRESET, ETIMEDOUT, ENOMEM, EIO), 0, 0, 0},
     {INJECT_RECV, INJECT_END, ERRORS(ENOBUFS, EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0, 0},
     {INJECT_RECV, INJECT_SINGLE, nothing, LIFE_LOSSLESS, 0, 0},
     {INJECT_SEND, INJECT_REFUSE,
      ERRORS(ECONNRESET, EPIPE, ETIMEDOUT, ENOBUFS, ENOMEM, EHOSTUNREACH, ENETDOWN, EIO), 0, 0, 0},
     {INJECT_SEND, INJECT_REFUSE, ERRORS(EAGAIN, EINTR, ECANCELED), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_SEND, INJECT_REFUSE, ERRORS(EAGAIN, EINTR), 0, FOR_EVER, 0},
     {INJECT_SEND, INJECT_LITTLE, nothing, LIFE_LOSSLESS, 0, 200},
     {INJECT_WAKE, INJECT_REFUSE, ERRORS(ENOMEM, ECANCELED, EINVAL), LIFE_LOSSLESS, 0, A_FEW},
+    {INJECT_WAKE, INJECT_REFUSE, ERRORS(ENOMEM, EINVAL), LIFE_ENDS | LIFE_LOSSLESS, FOR_EVER, 0},
     {INJECT_WAKE, INJECT_END, ERRORS(ENOMEM, ECANCELED), LIFE_LOSSLESS, 0, A_FEW},
     {INJECT_WAKE, INJECT_SINGLE, nothing, LIFE_LOSSLESS, 0, A_FEW},
     {INJECT_CANCEL, INJECT_REFUSE, ERRORS(ENOENT, EALREADY, EINVAL, ENOMEM), LIFE_LOSSLESS, 0,
@@ -71,6 +75,7 @@ static const row set_up[] = {
     {INJECT_io_uring_register, 0, ERRORS(EPERM, ENOMEM, EAGAIN, EBUSY, EINVAL, EINTR),
      LIFE_UNSEEN | LIFE_NO_START | LIFE_ENDS, 0, 0},
     {INJECT_pthread_create, 0, ERRORS(EAGAIN, EPERM), LIFE_ENDS, 0, 0},
+    {INJECT_mmap, 0, ERRORS(ENOMEM, EAGAIN, ENFILE), 0, 0, 0},
 };
 
 static void sweep(life l, const row *rows, size_t count)

@@ -77,7 +77,7 @@ static void test_listening_is_not_supported(void **state)
     gate_sock *sock = &loop->ends[0]->sock;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(loop->io->ops->listen(loop->io, sock, &loop->addr, 5, 0), -EOPNOTSUPP);
+    assert_int_equal(loop->io->ops->listen(loop->io, sock, &loop->addr, 5, 0, NULL), -EOPNOTSUPP);
     assert_int_equal(loop->io->ops->adopt(loop->io, sock, 0, &loop->addr), -EOPNOTSUPP);
     submit_accept(loop, loop->ends[0], 0);
     assert_int_equal(wait_in(loop, loop->ends[0]), -EOPNOTSUPP);

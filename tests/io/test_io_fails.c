@@ -205,7 +205,7 @@ static void test_accept_that_cannot_be_watched_fails(void **state)
     int whole;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, 16, 0), 0);
+    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, 16, 0, NULL), 0);
     whole = spoil(loop);
     submit_accept(loop, end, 0);
     assert_int_equal(wait_in(loop, end), -EINVAL);

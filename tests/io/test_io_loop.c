@@ -28,8 +28,8 @@ static const gate_io_ops *ops_of(const struct loop *loop)
 static void open_listener(struct loop *loop, const char *host, unsigned flags)
 {
     set_addr(&loop->addr, host, 0);
-    assert_int_equal(ops_of(loop)->listen(loop->io, &loop->ends[0]->sock, &loop->addr, 128, flags),
-                     0);
+    assert_int_equal(
+        ops_of(loop)->listen(loop->io, &loop->ends[0]->sock, &loop->addr, 128, flags, NULL), 0);
 }
 
 static void wait_accepted(struct loop *loop, struct end *end, size_t count)
@@ -104,7 +104,7 @@ static void test_accepts_of_a_turn_are_bounded(void **state)
     size_t sum = 0;
 
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, MANY, 0), 0);
+    assert_int_equal(ops_of(loop)->listen(loop->io, &end->sock, &loop->addr, MANY, 0, NULL), 0);
     for (size_t i = 0; i < MANY; i++)
         clients[i] = far_connect(loop, &loop->addr);
     submit_accept(loop, end, 0);

@@ -47,7 +47,7 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
 {
     struct loop *loop = *state;
 
-    resize(loop, &(gate__uring_sizes){4, 4, 64, 64, 0});
+    resize(loop, &(gate__uring_sizes){4, 4, 64, 64});
     crowd_gather(CROWD);
     crowd_recv_all(loop, CROWD, GATE_IO_STAY);
     run_turns(loop, 2);
@@ -116,7 +116,7 @@ static void test_accepts_beyond_the_queue_are_not_lost(void **state)
 
     resize(loop, &tiny);
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0), 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0, NULL), 0);
     submit_accept(loop, end, 0);
     run_turns(loop, 1);
     for (int i = 0; i < 100; i++)
@@ -134,7 +134,7 @@ static void test_input_without_a_buffer_is_not_lost(void **state)
 {
     struct loop *loop = *state;
 
-    resize(loop, &(gate__uring_sizes){128, 256, 2, 64, 0});
+    resize(loop, &(gate__uring_sizes){128, 256, 2, 64});
     crowd_gather(CROWD);
     crowd_recv_all(loop, CROWD, 0);
     run_turns(loop, 2);

@@ -36,7 +36,7 @@ static void leave_two_kept(struct loop *loop, int clients[3])
 
     taken = 0;
     set_addr(&loop->addr, "127.0.0.1", 0);
-    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0), 0);
+    assert_int_equal(loop->io->ops->listen(loop->io, &end->sock, &loop->addr, 128, 0, NULL), 0);
     for (int i = 0; i < 3; i++)
         clients[i] = plain_connect(&loop->addr);
     loop->io->ops->accept(loop->io, &end->sock, 0, take_one);

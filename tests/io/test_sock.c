@@ -27,7 +27,7 @@ static int listen_on(gate__sockaddr *addr, const char *host, unsigned flags)
     int fd;
 
     set_addr(addr, host, 0);
-    fd = gate__sock_listen(addr, 5, flags);
+    fd = gate__sock_listen(addr, 5, flags, NULL);
     assert_true(fd >= 0);
     return fd;
 }
@@ -63,7 +63,7 @@ static void test_listener_is_set_up(void **state)
 static void test_listener_may_defer_accepting(void **state)
 {
     gate__sockaddr addr;
-    int fd = listen_on(&addr, "127.0.0.1", GATE_LISTEN_DEFER);
+    int fd = listen_on(&addr, "127.0.0.1", GATE_IO_DEFER);
 
     (void)state;
     assert_true(option_of(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT) > 0);
@@ -76,27 +76,27 @@ static void test_port_in_use_is_refused(void **state)
     int fd = listen_on(&addr, "127.0.0.1", 0);
 
     (void)state;
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRINUSE);
-    assert_int_equal(gate__sock_listen(&addr, 5, GATE_LISTEN_SHARED), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, GATE_IO_SHARED, NULL), -EADDRINUSE);
     close(fd);
 }
 
 static void test_shared_port_refuses_a_first_listener_of_somebody_else(void **state)
 {
     gate__sockaddr addr;
-    int fd = listen_on(&addr, "127.0.0.1", GATE_LISTEN_SHARED);
+    int fd = listen_on(&addr, "127.0.0.1", GATE_IO_SHARED);
 
     (void)state;
-    assert_int_equal(gate__sock_listen(&addr, 5, GATE_LISTEN_SHARED), -EADDRINUSE);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, GATE_IO_SHARED, NULL), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRINUSE);
     close(fd);
 }
 
 static void test_shared_port_spreads_its_connections(void **state)
 {
     gate__sockaddr addr;
-    int first = listen_on(&addr, "127.0.0.1", GATE_LISTEN_SHARED);
-    int second = gate__sock_listen(&addr, 5, GATE_LISTEN_JOIN);
+    int first = listen_on(&addr, "127.0.0.1", GATE_IO_SHARED);
+    int second = gate__sock_listen(&addr, 5, GATE_IO_JOIN, NULL);
     int of_first = 0, of_second = 0;
 
     (void)state;
@@ -115,7 +115,7 @@ static void test_shared_port_spreads_its_connections(void **state)
 static void test_star_takes_both_families(void **state)
 {
     gate__sockaddr addr, to;
-    int fd = listen_on(&addr, "*", 0);
+    int fd = listen_on(&addr, "*", GATE_IO_DUAL);
 
     (void)state;
     set_addr(&to, "127.0.0.1", gate__addr_port(&addr));
@@ -142,7 +142,7 @@ static void test_address_of_another_machine_is_refused(void **state)
 
     (void)state;
     set_addr(&addr, "192.0.2.77", 0);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRNOTAVAIL);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRNOTAVAIL);
 }
 
 static void test_unreachable_address_is_not_taken_for_missing_ports(void **state)
@@ -226,7 +226,7 @@ static void test_unix_file_in_use_is_left_alone(void **state)
     gate__sockaddr addr;
     int fd = listen_on(&addr, place->host, 0);
 
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRINUSE);
     close(plain_connect(&addr));
     close(fd);
 }
@@ -243,7 +243,7 @@ static void test_unix_listener_with_a_full_queue_is_in_use(void **state)
     clients[1] = gate__sock_open(AF_UNIX, SOCK_NONBLOCK);
     assert_int_equal(connect(clients[1], &addr.u.any, addr.len), -1);
     assert_int_equal(errno, EAGAIN);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRINUSE);
     assert_true(exists(place));
     close(clients[0]);
     close(clients[1]);
@@ -257,11 +257,11 @@ static void test_file_that_is_no_socket_is_never_removed(void **state)
 
     close(open(place->path, O_CREAT | O_WRONLY, 0600));
     set_addr(&addr, place->host, 0);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EEXIST);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EEXIST);
     assert_true(exists(place));
     unlink(place->path);
     assert_int_equal(symlink("/nowhere/at/all", place->path), 0);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EEXIST);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EEXIST);
     assert_true(exists(place));
 }
 
@@ -312,7 +312,7 @@ static void test_abstract_name_has_no_file(void **state)
     gate__sock_file_of(&file, &addr);
     assert_int_equal(file.inode, 0);
     gate__sock_unlink(&addr, &file);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EADDRINUSE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EADDRINUSE);
     close(fd);
 }
 

@@ -24,7 +24,7 @@ static void test_listener_without_descriptors_is_told(void **state)
     (void)state;
     set_addr(&addr, "127.0.0.1", 0);
     run_short(0);
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EMFILE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EMFILE);
     assert_int_equal(gate__sock_dup(STDERR_FILENO), -EMFILE);
     assert_int_equal(gate__sock_connect_code(&addr, EADDRNOTAVAIL), -EADDRNOTAVAIL);
     run_on();
@@ -40,9 +40,9 @@ static void test_unix_file_that_cannot_be_looked_at_is_left_alone(void **state)
     assert_non_null(mkdtemp(folder));
     snprintf(host, sizeof host, "unix:%s/socket", folder);
     set_addr(&addr, host, 0);
-    close(gate__sock_listen(&addr, 5, 0));
+    close(gate__sock_listen(&addr, 5, 0, NULL));
     run_short(1); /* for the listener, but not for asking who listens there */
-    assert_int_equal(gate__sock_listen(&addr, 5, 0), -EMFILE);
+    assert_int_equal(gate__sock_listen(&addr, 5, 0, NULL), -EMFILE);
     run_on();
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(unlink(path), 0);
@@ -75,14 +75,14 @@ static int listen_without_ipv6(void)
     if (!forbid_ipv6())
         return 77;
     set_addr(&addr, "*", 0);
-    fd = gate__sock_listen(&addr, 5, 0);
+    fd = gate__sock_listen(&addr, 5, GATE_IO_DUAL, NULL);
     if (fd < 0 || addr.u.any.sa_family != AF_INET || gate__addr_port(&addr) == 0)
         return 1;
     close(plain_connect(&addr));
     close(plain_accept(fd));
     close(fd);
     set_addr(&addr, "::1", 0);
-    return gate__sock_listen(&addr, 5, 0) == -EAFNOSUPPORT ? 0 : 2;
+    return gate__sock_listen(&addr, 5, 0, NULL) == -EAFNOSUPPORT ? 0 : 2;
 }
 
 static void test_star_is_ipv4_where_the_kernel_has_no_ipv6(void **state)

@@ -72,6 +72,39 @@ static void test_a_star_listens_on_both_families(void **state)
     net_stop(s);
 }
 
+/* An address is what it says: 0.0.0.0 all of IPv4, :: all of IPv6, and only * both. */
+static void test_all_of_ipv6_stands_beside_all_of_ipv4(void **state)
+{
+    (void)state;
+    if (!has_ipv6())
+        skip();
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        gate_server *server = open_server(workers);
+        assert_int_equal(gate_server_listen(server, "::", 0, 0), 0);
+        uint16_t port = gate_server_port(server);
+        assert_int_equal(gate_server_listen(server, "*", port, 0), -EADDRINUSE);
+        assert_int_equal(gate_server_listen(server, "0.0.0.0", port, 0), 0);
+        net_server *s = net_serve(server);
+        assert_asks("127.0.0.1", port);
+        assert_asks("::1", port);
+        net_stop(s);
+        gate_options options = net_options(net_echo, NULL);
+        s = net_start_at(&options, "[::]");
+        assert_asks("::1", s->port);
+        assert_refuses("127.0.0.1", s->port, -ECONNREFUSED);
+        net_stop(s);
+    }
+}
+
+static void test_a_mapped_address_is_an_ipv4_one(void **state)
+{
+    (void)state;
+    gate_options options = net_options(net_echo, NULL);
+    net_server *s = net_start_at(&options, "[::ffff:127.0.0.1]");
+    assert_asks("127.0.0.1", s->port);
+    net_stop(s);
+}
+
 static void test_names_are_looked_up(void **state)
 {
     (void)state;
@@ -416,6 +449,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         NET_TEST(test_ipv6_listens_on_its_own),
         NET_TEST(test_a_star_listens_on_both_families),
+        NET_TEST(test_all_of_ipv6_stands_beside_all_of_ipv4),
+        NET_TEST(test_a_mapped_address_is_an_ipv4_one),
         NET_TEST(test_names_are_looked_up),
         NET_TEST(test_one_server_listens_on_several_addresses),
         NET_TEST(test_a_port_that_is_taken_is_in_use),

@@ -82,6 +82,33 @@ static int call_stats(void *given, uint32_t size)
     return rc;
 }
 
+static void prepare_listen(void *known)
+{
+    *(gate_listen_options *)known = (gate_listen_options){.size = sizeof(gate_listen_options)};
+}
+
+static int listen_with(const gate_listen_options *asked, gate_error *error)
+{
+    gate_options options = {.size = sizeof options, .handler = net_echo};
+    gate_server *server;
+    assert_int_equal(gate_server_open(&server, &options), 0);
+    int rc = gate_server_listen_with(server, "127.0.0.1", 0, asked, NULL, error);
+    gate_server_close(server);
+    return rc;
+}
+
+static int call_listen(void *given, uint32_t size)
+{
+    (void)size;
+    return listen_with(given, NULL);
+}
+
+static int call_error(void *given, uint32_t size)
+{
+    (void)size;
+    return listen_with(NULL, given);
+}
+
 static int call_parse(void *given, uint32_t size)
 {
     return gate_codec_parse_sized(given, size, "netstring");
@@ -108,6 +135,8 @@ static const sized structs[] = {
     {"gate_client_options", sizeof(gate_client_options), 8, 0, prepare_client_options,
      call_client_options},
     {"gate_stats", sizeof(gate_stats), 8, 1, NULL, call_stats},
+    {"gate_listen_options", sizeof(gate_listen_options), 8, 0, prepare_listen, call_listen},
+    {"gate_error", sizeof(gate_error), 16, 1, NULL, call_error},
     {"gate_codec", sizeof(gate_codec), CODEC_LEAST, 1, NULL, call_parse},
     {"gate_codec", sizeof(gate_codec), CODEC_LEAST, 1, NULL, call_fixed},
     {"gate_codec", sizeof(gate_codec), CODEC_LEAST, 1, NULL, call_delimiter},

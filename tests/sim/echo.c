@@ -115,7 +115,7 @@ echo *echo_open(uint64_t seed, const sim_knobs *knobs)
     sim_on_fail(all->world, keep_message, all);
     all->io = sim_io_open(all->world);
     all->addr = sim_addr("127.0.0.1", PORT);
-    assert_int_equal(all->io->ops->listen(all->io, &all->listener, &all->addr, 4, 0), 0);
+    assert_int_equal(all->io->ops->listen(all->io, &all->listener, &all->addr, 4, 0, NULL), 0);
     all->io->ops->accept(all->io, &all->listener, 0, echo_accept);
     return all;
 }

@@ -78,7 +78,7 @@ static int taken(sim_world *world, const gate__sockaddr *addr, unsigned flags)
 {
     for (sim__listener *one = world->listeners; one != NULL; one = one->next) {
         if ((covers(&one->name, addr) || covers(addr, &one->name)) &&
-            !((flags & GATE_LISTEN_JOIN) && one->flags != 0)) {
+            !((flags & GATE_IO_JOIN) && one->flags != 0)) {
             return 1;
         }
     }
@@ -116,7 +116,7 @@ int sim__listener_open(sim_world *world, gate__sockaddr *addr, int backlog, unsi
     listener = sim__alloc(sizeof(*listener));
     listener->world = world;
     listener->name = *addr;
-    listener->flags = flags & (GATE_LISTEN_SHARED | GATE_LISTEN_JOIN);
+    listener->flags = flags & (GATE_IO_SHARED | GATE_IO_JOIN);
     listener->room = (backlog < 0 || backlog > BACKLOG_MAX ? BACKLOG_MAX : (size_t)backlog) + 1;
     listener->queue = sim__alloc(listener->room * sizeof(*listener->queue));
     listener->next = world->listeners;

@@ -281,7 +281,8 @@ void sim_peer_close(sim_peer *peer);
 /* Resets now. */
 void sim_peer_reset(sim_peer *peer);
 
-/* When the other side took the connection from its queue; 0: not yet, or not any more. */
+/* When the other side took the connection from its queue and began to read from it, which may be
+ * later where it has a limit; 0: not yet, or not any more. */
 uint64_t sim_peer_accepted_ns(const sim_peer *peer);
 
 /* How many of its bytes have arrived at the other side's socket, read or not; *ended: so has its

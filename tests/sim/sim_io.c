@@ -108,13 +108,14 @@ static sim__rec *submit_sock(gate_io *io, gate_sock *sock, gate_op *op, unsigned
 /* ---- Set-up calls -------------------------------------------------------------------------- */
 
 static int do_listen(gate_io *io, gate_sock *sock, gate__sockaddr *addr, int backlog,
-                     unsigned flags)
+                     unsigned flags, const gate__rights *rights)
 {
     sim_world *world = self(io)->world;
     sim__listener *listener;
     gate__sockaddr name = *addr;
     int result = sim__fault(world, SIM_LISTEN_FAULT, &world->knobs.listen);
 
+    (void)rights;
     if (result == 0) {
         result = sim__listener_open(world, &name, backlog, flags, &listener);
     }
@@ -146,6 +147,28 @@ static int do_adopt(gate_io *io, gate_sock *sock, int fd, gate__sockaddr *addr)
     gate__sock_init(sock, fd);
     *addr = slot->listener->name;
     return 0;
+}
+
+static int do_same(gate_io *io, int fd, int other)
+{
+    const sim__slot *one = sim__fd_slot(self(io)->world, fd);
+    const sim__slot *two = sim__fd_slot(self(io)->world, other);
+
+    return one != NULL && two != NULL && one->listener != NULL && one->listener == two->listener;
+}
+
+static void do_pause(gate_io *io, uint64_t ns)
+{
+    sim_world *world = self(io)->world;
+
+    world->now_ns += ns;
+    sim__pump(world);
+    io->now_ns = world->now_ns;
+}
+
+static uint64_t do_random(gate_io *io)
+{
+    return sim_seed(self(io)->world) * 0x9E3779B97F4A7C15u;
 }
 
 static void do_discard(gate_io *io, int fd)
@@ -251,7 +274,12 @@ static void do_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *
     sim__rec *rec = submit_sock(io, sock, &sock->in, GATE_OP_RECV, done);
 
     if (rec != NULL) {
+        sim__conn *conn = sim__fd_slot(self(io)->world, sock->fd)->conn;
+
         sock->in.flags = (uint16_t)flags;
+        if (conn->accepted_ns == 0) { /* it may have waited for a place until now */
+            conn->accepted_ns = conn->moved_ns = io->now_ns;
+        }
     }
 }
 
@@ -449,6 +477,9 @@ static const gate_io_ops sim_ops = {
     .name = "sim",
     .listen = do_listen,
     .adopt = do_adopt,
+    .same = do_same,
+    .pause = do_pause,
+    .random = do_random,
     .discard = do_discard,
     .unacked = do_unacked,
     .reset = do_reset,

@@ -103,7 +103,6 @@ static void note_moved(sim__io *io, const sim__rec *rec, int value)
 
     if (value >= 0 && rec->kind == GATE_OP_ACCEPT) {
         slot = sim__fd_slot(io->world, value);
-        slot->conn->accepted_ns = io->world->now_ns;
     } else if (value >= 0 && rec->sock != NULL) {
         slot = slot_of(io, rec);
     }

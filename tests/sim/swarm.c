@@ -118,9 +118,10 @@ static void set_limits(swarm *all)
     uint64_t most = PEERS_MAX * (1 + EXTRAS_MAX) + 1;
 
     if (all->options.connections_max != 0) {
-        /* A connection may come in while the accept is being cancelled, and some may be held. */
+        /* Over several workers it is exact. With one, a connection may come in while the accept is
+         * being cancelled, and some may be held. */
         seen->connections_max =
-            workers * ((all->options.connections_max + workers - 1) / workers + 1 + HELD_ROOM_MAX);
+            all->options.connections_max + (workers > 1 ? 0 : 1 + HELD_ROOM_MAX);
     }
     seen->bytes_max = sim_lib_bytes(seen->world) + workers * (128 << 10) + most * (32 << 10);
     if (!all->strict && all->slow_pct == 0) {

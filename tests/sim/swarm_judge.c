@@ -157,7 +157,6 @@ static int stays(const swarm *all, const sim_peer *peer)
 /* One address keeps no more connections than it may; the others are closed at once. */
 static void check_greedy(swarm *all, const exchange *one)
 {
-    uint32_t workers = all->options.workers;
     uint32_t most = all->options.peer_connections_max;
     uint32_t count;
 
@@ -168,7 +167,7 @@ static void check_greedy(swarm *all, const exchange *one)
     for (int i = 0; i < one->extras_count; i++) {
         count += (uint32_t)stays(all, one->extras[i]);
     }
-    if (count > workers * ((most + workers - 1) / workers)) {
+    if (count > most) {
         sim_failed(all->scene.world, "%u connections of one address, which may have %u", count,
                    most);
     }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "desk.h"
+#include "server.h"
 
 static const uint64_t second = SIM_SECOND;
 
@@ -418,6 +419,52 @@ static void test_drain_deadline_in_the_turn_of_a_last_send_waits_for_its_complet
     scene_close(&all.scene);
 }
 
+static void echo(gate_request *req, const void *body, size_t len, void *user)
+{
+    (void)user;
+    gate_reply(req, body, len);
+}
+
+static void free_port(sim_world *world, void *fd)
+{
+    gate_io *io = sim_io_open(world);
+    gate__sockaddr addr;
+    gate_sock sock;
+
+    assert_int_equal(io->ops->adopt(io, &sock, *(int *)fd, &addr), 0);
+    io->ops->discard(io, sock.fd);
+    io->ops->free(io);
+}
+
+static void test_a_port_that_is_in_use_is_waited_for(void **state)
+{
+    static const uint64_t times_ms[] = {0, 5, 150, 400};
+    gate_options mine = {.size = sizeof(mine), .handler = echo};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times_ms) / sizeof(times_ms[0]); i++) {
+        sim_world *world = sim_open(i + 1, NULL);
+        gate__sockaddr addr = sim_addr("127.0.0.1", 9001);
+        int fd = sim_listen_fd(world, &addr, 4);
+        uint64_t start = sim_now(world), waited;
+        gate_server *server;
+        int rc;
+
+        assert_int_equal(gate__server_open_on(&server, &mine, sim_io_for, world), 0);
+        sim_in(world, times_ms[i] * SIM_MS, free_port, &fd);
+        rc = gate_server_listen(server, "127.0.0.1", 9001, 0);
+        waited = sim_now(world) - start;
+        assert_int_equal(rc, times_ms[i] < 200 ? 0 : -EADDRINUSE);
+        assert_in_range(waited, times_ms[i] < 200 ? times_ms[i] * SIM_MS : 200 * SIM_MS,
+                        205 * SIM_MS);
+        if (rc != 0) {
+            free_port(world, &fd);
+        }
+        gate_server_close(server);
+        sim_close(world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_stop_before_serve_serves_the_queue),
         cmocka_unit_test(test_stop_in_the_turn_of_a_close_waits_for_its_completion),
         cmocka_unit_test(test_drain_deadline_in_the_turn_of_a_last_send_waits_for_its_completion),
+        cmocka_unit_test(test_a_port_that_is_in_use_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

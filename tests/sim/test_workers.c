@@ -119,6 +119,89 @@ static void test_one_seed_gives_one_order_of_turns(void **state)
     assert_true(first != history(5));
 }
 
+/* The queue of one worker waits for a place that another one gives back. */
+static void test_a_limit_holds_over_all_workers_and_strands_nobody(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        sim_peer *peers[PEERS];
+        gate_options mine = options;
+        scene all;
+
+        mine.codec = gate_codec_line();
+        mine.workers = (uint32_t)(2 + seed % 2);
+        mine.connections_max = (uint32_t)(1 + seed % 3);
+        mine.exchanges_max = 1;
+        scene_open(&all, seed, NULL, &mine, PEERS);
+        all.connections_max = mine.connections_max;
+        for (int i = 0; i < PEERS; i++) {
+            peers[i] = scene_peer(&all, NULL);
+            sim_peer_send(peers[i], "hello\n", 6);
+        }
+        scene_stop_in(&all, 30 * second);
+        scene_serve(&all);
+        check_replies(peers);
+        for (int i = 0; i < PEERS; i++) {
+            assert_in_range(peers[i]->end_ns - all.start_ns, 0, 29 * second);
+        }
+        scene_close(&all);
+    }
+}
+
+/* Those who stay hold their places; everybody else waits, and is served once they go. */
+static void test_idle_workers_keep_no_place_from_others(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        sim_peer *peers[8];
+        gate_options mine = options;
+        scene all;
+
+        mine.codec = gate_codec_line();
+        mine.connections_max = 8;
+        scene_open(&all, seed, NULL, &mine, 8);
+        all.connections_max = 8;
+        for (int i = 0; i < 8; i++) {
+            peers[i] = scene_peer(&all, NULL);
+            sim_peer_send(peers[i], "hello\n", 6);
+        }
+        scene_stop_in(&all, second);
+        scene_serve(&all);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(peers[i]->got_len, 6);
+            assert_in_range(peers[i]->first_ns - all.start_ns, 0, second / 2);
+        }
+        scene_close(&all);
+    }
+}
+
+static void test_a_limit_of_one_address_holds_over_all_workers(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        sim_peer *peers[PEERS];
+        gate_options mine = options;
+        scene all;
+        int served = 0;
+
+        mine.codec = gate_codec_line();
+        mine.peer_connections_max = 16;
+        scene_open(&all, seed, NULL, &mine, PEERS);
+        for (int i = 0; i < PEERS; i++) {
+            peers[i] = scene_peer(&all, NULL);
+            sim_peer_send(peers[i], "hello\n", 6);
+        }
+        scene_stop_in(&all, second);
+        scene_serve(&all);
+        for (int i = 0; i < PEERS; i++) {
+            served += peers[i]->got_len == 6;
+        }
+        assert_int_equal(served, 16);
+        assert_int_equal(all.stats.closed[GATE_CLOSE_PEER_LIMIT], PEERS - 16);
+        scene_close(&all);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +209,9 @@ int main(void)
         cmocka_unit_test(test_a_stop_reaches_every_worker_at_once),
         cmocka_unit_test(test_the_last_worker_ends_the_server),
         cmocka_unit_test(test_one_seed_gives_one_order_of_turns),
+        cmocka_unit_test(test_a_limit_holds_over_all_workers_and_strands_nobody),
+        cmocka_unit_test(test_idle_workers_keep_no_place_from_others),
+        cmocka_unit_test(test_a_limit_of_one_address_holds_over_all_workers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,7 @@ struct sim__conn {
     unsigned refs;        /* open ends and events under way */
     int connected;        /* 0: not yet, 1, or -errno */
     uint64_t queued_ns;   /* in a listener's queue since */
-    uint64_t accepted_ns; /* the listener's owner knows since; 0: does not */
+    uint64_t accepted_ns; /* its owner reads from it since; 0: does not yet */
     uint64_t moved_ns;    /* ... and was told of anything that worked, or began to send */
     sim__end end[2];
     sim__flow flow[2]; /* flow[i] is written by side i */

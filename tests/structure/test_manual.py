@@ -104,7 +104,8 @@ class Manual(unittest.TestCase):
         pages = {"gate_options": "gate_server_open", "gate_event": "gate_server_open",
                  "gate_stats": "gate_server_open", "gate_client_options": "gate_client_open",
                  "gate_codec": "gate_codec", "gate_frame": "gate_codec", "gate_wrap": "gate_codec",
-                 "gate_addr": "gate_addr_parse"}
+                 "gate_addr": "gate_addr_parse",
+                 "gate_listen_options": "gate_server_listen", "gate_error": "gate_server_listen"}
         self.assertEqual(set(fields()), set(pages))
         for struct, members in fields().items():
             text = (ROOT / f"docs/{pages[struct]}.3").read_text()
