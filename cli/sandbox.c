@@ -156,7 +156,8 @@ static int allow_limited(scmp_filter_ctx filter)
         {SCMP_SYS(sendto), 1, {SCMP_CMP64(4, SCMP_CMP_EQ, 0, 0)}}, /* to the peer, nowhere else */
         /* not for reading: a listener would become a socket that can connect, by a fast open */
         {SCMP_SYS(shutdown), 1, {IS(1, SHUT_WR)}},
-        {SCMP_SYS(setsockopt), 2, {IS(1, SOL_SOCKET), IS(2, SO_LINGER)}}, /* a reset */
+        {SCMP_SYS(setsockopt), 2, {IS(1, SOL_SOCKET), IS(2, SO_LINGER)}},   /* a reset */
+        {SCMP_SYS(getsockopt), 2, {IS(1, SOL_SOCKET), IS(2, SO_PEERNAME)}}, /* after a reset */
         {SCMP_SYS(ioctl), 1, {IS(1, SIOCOUTQ)}},
         {SCMP_SYS(ioctl), 1, {IS(1, TCGETS)}}, /* stdio: is it a terminal? */
         {SCMP_SYS(mmap), 1, {HAS(2, PROT_EXEC, 0)}},

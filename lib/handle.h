@@ -11,7 +11,7 @@
 #include "core/addr.h"
 #include "io/sock.h"
 
-enum { GATE__NAME_ROOM = 128 }; /* of an address as text; a path of a Unix socket is the longest */
+enum { GATE__NAME_ROOM = GATE__ADDR_TEXT };
 
 struct gate_listener {
     gate_listener *next;

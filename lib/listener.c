@@ -126,7 +126,7 @@ static void pause_accepting(gate__listeners *listeners, int error)
         return;
     listeners->starved = 1;
     gate__count_add(&listeners->streams->metrics.accept_pauses, 1);
-    gate__log_text(&listeners->streams->log, GATE_LOG_WARNING,
+    gate__log_text(&listeners->streams->log, GATE_LOG_WARNING, "accept_pause",
                    "cannot accept for now, will try again", gate_strerror(error));
 }
 
@@ -138,7 +138,8 @@ static void note_accepted(gate__listeners *listeners)
     if (!listeners->starved || listeners->streams->io->now_ns < listeners->starved_until_ns)
         return;
     listeners->starved = 0;
-    gate__log_text(&listeners->streams->log, GATE_LOG_NOTICE, "accepting again", NULL);
+    gate__log_text(&listeners->streams->log, GATE_LOG_NOTICE, "accept_again", "accepting again",
+                   NULL);
 }
 
 /* Errors of the one connection that was taken off the queue, accept(2): the next may be fine. */
@@ -183,9 +184,10 @@ static void cancel_all(gate__listeners *listeners)
         io->ops->cancel(io, &listener->sock, &listener->sock.in);
 }
 
-static void open_stream(gate__listeners *listeners, const gate_listener *handle, int fd)
+static void open_stream(gate__listeners *listeners, const gate_listener *handle, int fd,
+                        const gate__sockaddr *peer)
 {
-    if (gate__stream_open(listeners->streams, handle, fd)) {
+    if (gate__stream_open(listeners->streams, handle, fd, peer)) {
         note_accepted(listeners);
         return;
     }
@@ -212,12 +214,12 @@ static void park(gate__listeners *listeners, const gate_listener *handle, int fd
     *link = parked;
 }
 
-static void take_connection(gate__listener *listener, int fd)
+static void take_connection(gate__listener *listener, int fd, const gate__sockaddr *peer)
 {
     gate__listeners *listeners = listener->owner;
     gate__limits *limits = listeners->limits;
     if (!limits || (!listeners->parked && gate__limits_claim(limits, listeners->index)))
-        open_stream(listeners, listener->handle, fd);
+        open_stream(listeners, listener->handle, fd, peer);
     else
         park(listeners, listener->handle, fd);
 }
@@ -230,7 +232,7 @@ static void on_accept(gate_io *io, gate_op *op, int result, unsigned flags)
     if (result < 0)
         on_accept_error(listener, result);
     else
-        take_connection(listener, result);
+        take_connection(listener, result, op->buf);
     int paused = listeners->retry_ns != UINT64_MAX;
     if (paused || !has_room(listeners))
         cancel_all(listeners);
@@ -256,7 +258,7 @@ void gate__listeners_claim(gate__listeners *listeners)
         gate__parked one = *parked;
         listeners->parked = one.next;
         free(parked);
-        open_stream(listeners, one.handle, one.fd);
+        open_stream(listeners, one.handle, one.fd, NULL);
     }
     if (!parked && listeners->open && listeners->retry_ns == UINT64_MAX)
         arm_all(listeners);

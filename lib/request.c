@@ -17,9 +17,9 @@ struct gate__slot {
     gate__pending pending;
     gate__requests *requests;
     gate__conn *conn; /* the worker's; NULL once the connection has let go */
-    const gate_sock *sock;
     gate__block *block;
     gate__debt *debt;    /* of a deferred one: its connection's, or NULL */
+    gate__sockaddr peer; /* of a deferred one; its len is 0 where it is not known */
     gate__slot *next;    /* in the inbox */
     gate__chunk *answer; /* on its way through the inbox */
     size_t coming;       /* how much that counts */
@@ -412,6 +412,9 @@ int gate_defer(gate_request *req)
     gate__slot *slot = slot_of(req);
     slot->pending = (gate__pending){0};
     slot->debt = share_debt(slot->conn);
+    /* From now on another thread may ask for it, and the connection may go. */
+    if (slot->requests->peer(slot->conn, &slot->peer))
+        slot->peer.len = 0;
     gate__conn_hold(slot->conn, &slot->pending);
     set_state(slot, DEFERRED);
     return 0;
@@ -429,8 +432,8 @@ static void answer_forgotten(gate__slot *slot)
         gate__conn_abort(slot->conn, GATE_CLOSE_NO_MEMORY);
 }
 
-void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const gate_sock *sock,
-                            const uint8_t *body, size_t len)
+void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const uint8_t *body,
+                            size_t len)
 {
     gate__slot *slot = take_slot(requests);
     if (!slot) {
@@ -439,7 +442,6 @@ void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const ga
     }
     gate__count_add(&requests->metrics->requests, 1);
     slot->conn = conn;
-    slot->sock = sock;
     uint32_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
     gate_request *req = handle_of(slot, word);
     set_state(slot, RUNNING);
@@ -520,11 +522,16 @@ int gate_request_peer(gate_request *req, char *text, size_t room)
     text[0] = '\0';
     uint32_t state = state_of(req);
     gate__slot *slot = slot_of(req);
-    if (state == FREE || state == GONE || !slot->conn)
+    if (state == DEFERRED || state == GONE) {
+        if (!slot->peer.len)
+            return -ENOTCONN;
+        gate__addr_format(&slot->peer, text, room);
+        return 0;
+    }
+    if ((state != RUNNING && state != HELD) || !slot->conn)
         return -EALREADY;
-    gate_io *io = slot->requests->io;
     gate__sockaddr addr;
-    int rc = io->ops->peer(io, slot->sock, &addr);
+    int rc = slot->requests->peer(slot->conn, &addr);
     if (!rc)
         gate__addr_format(&addr, text, room);
     return rc;

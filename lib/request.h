@@ -50,6 +50,8 @@ struct gate__requests {
     gate_io *io;        /* woken by an answer from elsewhere */
     /* This pending request of the connection has its answer; calls gate__conn_settle. */
     void (*settled)(gate__conn *conn, const gate__pending *answered);
+    /* The address of the connection's peer. 0, -errno. */
+    int (*peer)(gate__conn *conn, gate__sockaddr *addr);
     gate__slot *current; /* the next request's, where one is ready */
     gate__slots slots;
     _Atomic(gate__slot *) inbox;
@@ -62,9 +64,9 @@ void gate__requests_finish(gate__requests *requests);
 /* Frees all slots, and the answers that nobody took. */
 void gate__requests_free(gate__requests *requests);
 
-/* Runs the handler; a gate__conn_config's deliver calls it. sock: the connection's. */
-void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const gate_sock *sock,
-                            const uint8_t *body, size_t len);
+/* Runs the handler; a gate__conn_config's deliver calls it. */
+void gate__requests_deliver(gate__requests *requests, gate__conn *conn, const uint8_t *body,
+                            size_t len);
 
 /* What gate__conn_config's leave calls. */
 void gate__requests_leave(gate__pending *pending);

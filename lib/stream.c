@@ -39,6 +39,21 @@ static gate_reason reason_of(int error)
     }
 }
 
+int gate__stream_peer(gate__stream *stream, gate__sockaddr *addr)
+{
+    if (!gate__peer_known(&stream->peer)) {
+        gate_io *io = stream->owner->io;
+        gate__sockaddr found;
+        int rc = io->ops->peer(io, &stream->sock, &found);
+        if (rc)
+            return rc;
+        gate__peer_set(&stream->peer, &found);
+    }
+    if (addr)
+        gate__peer_get(&stream->peer, addr);
+    return 0;
+}
+
 /* ---- Completions ---- */
 
 static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
@@ -47,6 +62,8 @@ static void on_recv(gate_io *io, gate_op *op, int result, unsigned flags)
     int looking = stream->looking;
     stream->multishot = (flags & GATE_IO_MORE) != 0;
     stream->looking = 0;
+    if (result > 0)
+        stream->bytes_in += (uint64_t)result;
     if (result > 0)
         gate__conn_input(&stream->conn, op->buf, (size_t)result, flags & GATE_IO_FULL, io->now_ns);
     else if (result == 0)
@@ -63,6 +80,8 @@ static void on_send(gate_io *io, gate_op *op, int result, unsigned flags)
     gate__stream *stream = GATE__OWNER(op, gate__stream, sock.out);
     if (flags & GATE_IO_CLOSED)
         stream->sock.fd = -1;
+    if (result > 0)
+        stream->bytes_out += (uint64_t)result;
     if (result >= 0)
         gate__conn_sent(&stream->conn, (size_t)result, io->now_ns);
     else if (result != -ECANCELED)
@@ -90,6 +109,7 @@ static void release(gate__stream *stream)
     gate__streams *streams = stream->owner;
     gate__timers_remove(&streams->timers, &stream->timer);
     gate__conn_free(&stream->conn);
+    gate__peer_free(&stream->peer);
     gate__limits_remove_source(streams->limits, stream->source);
     *stream->link = stream->next;
     if (stream->next)
@@ -129,27 +149,50 @@ static int in_flight(const gate_sock *sock)
     return gate__op_busy(&sock->in) || gate__op_busy(&sock->out);
 }
 
+static void tell_close(gate__stream *stream)
+{
+    const gate__log *log = &stream->owner->log;
+    if (!gate__log_wants(log, gate__log_close_level(stream->conn.reason)))
+        return;
+    (void)gate__stream_peer(stream, NULL);
+    gate__log_close(log, &(gate__log_end){
+                             .reason = stream->conn.reason,
+                             .peer = &stream->peer,
+                             .listener = stream->listener,
+                             .duration_ns = now(stream) - stream->opened_ns,
+                             .requests = stream->conn.exchanges,
+                             .bytes_in = stream->bytes_in,
+                             .bytes_out = stream->bytes_out,
+                         });
+}
+
+static void begin_close(gate__stream *stream)
+{
+    gate_io *io = stream->owner->io;
+    gate_sock *sock = &stream->sock;
+    stream->closing = 1;
+    tell_close(stream);
+    gate__timers_remove(&stream->owner->timers, &stream->timer);
+    io->ops->cancel(io, sock, &sock->in);
+    io->ops->cancel(io, sock, &sock->out);
+    if (!gate__op_busy(&sock->out)) {
+        stream->cut = is_cut(&stream->conn);
+        gate__conn_free(&stream->conn); /* others of this turn may want what it holds */
+    }
+}
+
 static void close_stream(gate__stream *stream)
 {
     gate_io *io = stream->owner->io;
     gate_sock *sock = &stream->sock;
-    if (sock->fd < 0 && !in_flight(sock)) {
+    if (!stream->closing)
+        begin_close(stream);
+    if (in_flight(sock))
+        return;
+    if (sock->fd < 0) {
         finish(stream);
         return;
     }
-    if (!stream->closing) {
-        stream->closing = 1;
-        gate__log_close(&stream->owner->log, io, sock, (gate_reason)stream->conn.reason);
-        gate__timers_remove(&stream->owner->timers, &stream->timer);
-        io->ops->cancel(io, sock, &sock->in);
-        io->ops->cancel(io, sock, &sock->out);
-        if (!gate__op_busy(&sock->out)) {
-            stream->cut = is_cut(&stream->conn);
-            gate__conn_free(&stream->conn); /* others of this turn may want what it holds */
-        }
-    }
-    if (in_flight(sock))
-        return;
     if (stream->cut || is_cut(&stream->conn))
         io->ops->reset(io, sock);
     io->ops->close(io, sock, on_close);
@@ -160,7 +203,7 @@ static void admit(gate__stream *stream)
 {
     gate__streams *streams = stream->owner;
     gate__sockaddr addr;
-    if (!streams->limits->source_max || streams->io->ops->peer(streams->io, &stream->sock, &addr))
+    if (!streams->limits->source_max || gate__stream_peer(stream, &addr))
         return;
     uint64_t source = gate__addr_source(&addr);
     int rc = gate__limits_add_source(streams->limits, source);
@@ -170,7 +213,8 @@ static void admit(gate__stream *stream)
         gate__conn_abort(&stream->conn, rc ? GATE_CLOSE_NO_MEMORY : GATE_CLOSE_PEER_LIMIT);
 }
 
-gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd)
+gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd,
+                                const gate__sockaddr *peer)
 {
     gate_io *io = streams->io;
     gate__stream *stream = malloc(sizeof *stream);
@@ -186,7 +230,10 @@ gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *lis
     streams->count++;
     gate__count_add(&streams->metrics.accepted, 1);
     gate__count_add(&streams->metrics.connections, 1);
+    stream->opened_ns = io->now_ns;
     gate__sock_init(&stream->sock, fd);
+    if (peer)
+        gate__peer_set(&stream->peer, peer);
     gate__conn_init(&stream->conn, &streams->config, io->now_ns);
     if (streams->drain_until != UINT64_MAX)
         gate__conn_stop(&stream->conn, streams->drain_until, io->now_ns);
@@ -214,12 +261,13 @@ static void submit_send(gate__stream *stream)
     int more, last;
     size_t len = gate__conn_output(&stream->conn, &bytes, &more, &last);
     unsigned flags = more ? GATE_IO_MOREOUT : 0;
-    /* Where the close is to be told about, the peer's address must still be there to tell. */
-    if (last == GATE__LAST_END)
+    if (last == GATE__LAST_END) {
         flags |= GATE_IO_END;
-    else if (last && !gate__op_busy(&stream->sock.in) &&
-             !gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
+    } else if (last && !gate__op_busy(&stream->sock.in)) {
+        if (gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
+            (void)gate__stream_peer(stream, NULL); /* the close is told when nobody can be asked */
         flags |= GATE_IO_LAST;
+    }
     io->ops->send(io, &stream->sock, bytes, len, flags, on_send);
 }
 
@@ -317,13 +365,18 @@ void gate__streams_free(gate__streams *streams)
 void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len)
 {
     gate__stream *stream = of_conn(conn);
-    gate__requests_deliver(&stream->owner->requests, conn, &stream->sock, body, len);
+    gate__requests_deliver(&stream->owner->requests, conn, body, len);
 }
 
 uint64_t gate__stream_clock(gate__conn *conn)
 {
     gate_io *io = of_conn(conn)->owner->io;
     return io->ops->now(io);
+}
+
+int gate__stream_conn_peer(gate__conn *conn, gate__sockaddr *addr)
+{
+    return gate__stream_peer(of_conn(conn), addr);
 }
 
 void gate__stream_leave(gate__conn *conn, gate__pending *pending)

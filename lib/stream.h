@@ -14,6 +14,7 @@
  */
 
 #include "core/conn.h"
+#include "core/peer.h"
 #include "core/timers.h"
 #include "io/io.h"
 #include "quota.h"
@@ -49,6 +50,10 @@ struct gate__stream {
     gate__stream **link;
     uint64_t source;
     const gate_listener *listener; /* where it was accepted */
+    uint64_t opened_ns;
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    gate__peer peer; /* see gate__stream_peer */
     uint8_t closing;
     uint8_t cut;       /* its reply ends too early, and must not look as if it were whole */
     uint8_t multishot; /* the recv in flight completes more than once */
@@ -56,10 +61,17 @@ struct gate__stream {
 };
 
 /* An idle connection costs this and nothing else. */
-_Static_assert(sizeof(gate__stream) <= 496, "an idle connection fits 512 bytes");
+_Static_assert(sizeof(gate__stream) <= 480, "an idle connection is small");
 
-/* Takes a descriptor that was accepted on a listener. NULL: no memory; the descriptor is closed. */
-gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd);
+/* Takes a descriptor that was accepted on a listener. peer: its address, or NULL. NULL: no
+ * memory; the descriptor is closed. */
+gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *listener, int fd,
+                                const gate__sockaddr *peer);
+
+/* Stores the peer's address, where accept did not give it, and copies it to *addr unless that is
+ * NULL. It is asked for when somebody needs it, and always before the descriptor goes. 0, or
+ * -errno. */
+int gate__stream_peer(gate__stream *stream, gate__sockaddr *addr);
 
 /* Runs timers that were due when the turn began: what came since has not been read. Those that are
  * too many for one turn are due at once in the next. */
@@ -73,6 +85,7 @@ void gate__streams_free(gate__streams *streams);
 /* gate__conn_config's and gate__requests' callbacks. */
 void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len);
 uint64_t gate__stream_clock(gate__conn *conn);
+int gate__stream_conn_peer(gate__conn *conn, gate__sockaddr *addr);
 void gate__stream_leave(gate__conn *conn, gate__pending *pending);
 void gate__stream_settled(gate__conn *conn, const gate__pending *answered);
 

@@ -85,6 +85,7 @@ static void init_requests(gate__worker *worker, gate_server *server, const gate_
         .answers_max = answers_max(options),
         .io = worker->io,
         .settled = gate__stream_settled,
+        .peer = gate__stream_conn_peer,
     };
     gate__requests_init(&streams->requests);
 }
@@ -106,10 +107,10 @@ void gate__worker_init(gate__worker *worker, gate_server *server, const gate_opt
         .worker = index,
     };
     if (!index && io->fallback)
-        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_uring is unavailable, using epoll",
-                       gate_strerror(io->fallback));
+        gate__log_text(&streams->log, GATE_LOG_NOTICE, "io_fallback",
+                       "io_uring is unavailable, using epoll", gate_strerror(io->fallback));
     if (!index && io->environment)
-        gate__log_text(&streams->log, GATE_LOG_WARNING,
+        gate__log_text(&streams->log, GATE_LOG_WARNING, "environment",
                        "GATE_IO is ignored: it must be auto, epoll or io_uring", NULL);
     gate__timers_init(&streams->timers, io->now_ns / NS_PER_MS);
     init_config(worker, options);

@@ -128,8 +128,9 @@ GATE_API int gate_reply_borrowed(gate_request *req, const void *body, size_t len
 GATE_API int gate_defer(gate_request *req);
 
 /* Writes the peer's address as text ("192.0.2.1:40000", "[2001:db8::1]:40000", "unix:") with a NUL
- * into text, cut to room. Handler's thread, before it returns. -EALREADY: not this handler's
- * request any more. -errno of getpeername(2). */
+ * into text, truncated to room; also once the peer has reset the connection. Handler's thread
+ * before it returns; after gate_defer() any thread, before the answer. -EALREADY: answered.
+ * -errno: the system does not know it. */
 GATE_API int gate_request_peer(gate_request *req, char *text, size_t room);
 
 /* The server that received the request, also after its answer. Handler's thread. */
@@ -245,7 +246,8 @@ GATE_API const char *gate_reason_name(int reason);
 
 enum { GATE_LOG_ERROR = 1, GATE_LOG_WARNING = 2, GATE_LOG_NOTICE = 3, GATE_LOG_DEBUG = 4 };
 
-/* Closes for a fault are notices, other closes are debug. */
+/* Closes for a fault are notices, other closes are debug. Texts hold nothing that gate_escape()
+ * would escape. */
 typedef struct gate_event {
     uint32_t size;    /* sizeof(gate_event) of the library */
     int32_t level;    /* GATE_LOG_... */
@@ -253,6 +255,14 @@ typedef struct gate_event {
     uint32_t worker;  /* which one it happened on */
     const char *peer; /* its address as text, "" where there is none; valid during the call */
     const char *text; /* one line without a newline; valid during the call */
+    /* These five are of a close, else 0 or "". */
+    uint64_t duration_ns; /* from accept to the close */
+    uint64_t requests;    /* handed to the handler */
+    uint64_t bytes_in;    /* read from the peer */
+    uint64_t bytes_out;   /* taken by the kernel for the peer */
+    const char *listener; /* where it was accepted, as gate_listener_name() has it */
+    const char *name;     /* of the kind of event, static: of a close as gate_reason_name(), else
+                             "accept_pause", "accept_again", "io_fallback", "environment" */
 } gate_event;
 
 /* Runs on a worker's thread (several at a time with several workers), or the caller's. */

@@ -153,11 +153,13 @@ struct gate_io_ops {
     /* Has the close reset the connection, so that its peer does not take what it got for all there
      * is. Unix sockets know no reset: there it changes nothing. */
     void (*reset)(gate_io *io, gate_sock *sock);
-    /* The peer's address of a connected socket. 0, -errno. */
+    /* The peer's address of a connected socket, as long as it has its descriptor: also after the
+     * peer has reset the connection. 0, -errno. */
     int (*peer)(gate_io *io, const gate_sock *sock, gate__sockaddr *addr);
 
     /* Stays armed: each connection completes with its descriptor and GATE_IO_MORE, until an error
-     * or cancel completes it finally. */
+     * or cancel completes it finally. op->buf is the peer's address (gate__sockaddr), lent until
+     * the callback returns, or NULL where it would have to be asked for. */
     void (*accept)(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done);
     /* Opens sock and connects it. On failure the descriptor is closed again. */
     void (*connect)(gate_io *io, gate_sock *sock, const gate__sockaddr *addr, gate_op_done *done);

@@ -168,17 +168,19 @@ static void try_accept(struct gate__epoll *self, gate_sock *sock)
 
     op->aux += op->aux < ACCEPT_SINGLY;
     for (int taken = 0; taken < quota; taken++) {
-        int fd = accept4(sock->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        gate__sockaddr peer;
+        int fd = gate__sock_accept(sock->fd, &peer);
 
-        if (fd < 0 && errno == EAGAIN) {
+        if (fd == -EAGAIN) {
             end_accepting(self, sock, taken);
             return;
         }
         if (fd < 0) {
-            finish_accept(self, sock, -errno);
+            finish_accept(self, sock, fd);
             return;
         }
         self->told++;
+        op->buf = &peer;
         op->done(&self->io, op, fd, GATE_IO_MORE);
         if (op->state & OP_CANCELLED)
             return;

@@ -206,6 +206,7 @@ static void on_accept(struct gate__uring *self, gate_op *op, const struct io_uri
         complete(self, op, cqe->res, 0);
         return;
     }
+    op->buf = NULL; /* all that come from one request would share one place */
     int later = (op->state & OP_CANCELLED) || self->kept_count || self->told == ACCEPT_MAX;
     if (!later || !keep(self, sock_of_in(op), cqe->res)) {
         self->told += self->told < ACCEPT_MAX;
@@ -226,15 +227,19 @@ static void try_accept(struct gate__uring *self, gate_op *op)
 
     for (; self->told < ACCEPT_MAX; self->told++) {
         int fd = take_kept(self, sock);
+        gate__sockaddr peer;
 
         if (fd < 0 && !(op->flags & GATE_IO_NOWAIT)) {
             issue(self, op);
             return;
         }
-        if (fd < 0)
-            fd = accept4(sock->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        op->buf = NULL;
         if (fd < 0) {
-            complete(self, op, -errno, 0);
+            fd = gate__sock_accept(sock->fd, &peer);
+            op->buf = &peer;
+        }
+        if (fd < 0) {
+            complete(self, op, fd, 0);
             return;
         }
         op->done(&self->io, op, fd, GATE_IO_MORE);

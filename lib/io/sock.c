@@ -82,10 +82,33 @@ size_t gate__sock_unacked(int fd)
     return ioctl(fd, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }
 
+/* getpeername(2) does not know the other side of a connection that is over; SO_PEERNAME does, as
+ * accept(2), but only for a length that the address really has. */
 int gate__sock_peer(int fd, gate__sockaddr *addr)
 {
+    static const socklen_t lengths[] = {sizeof(struct sockaddr_in6), sizeof(struct sockaddr_in)};
+
     addr->len = sizeof addr->u;
-    return getpeername(fd, &addr->u.any, &addr->len) ? -errno : keep_len(addr);
+    if (!getpeername(fd, &addr->u.any, &addr->len))
+        return keep_len(addr);
+    int error = errno;
+    for (size_t i = 0; error == ENOTCONN && i < sizeof lengths / sizeof *lengths; i++) {
+        addr->len = lengths[i];
+        if (!getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &addr->u.any, &addr->len))
+            return 0;
+    }
+    return -error;
+}
+
+int gate__sock_accept(int fd, gate__sockaddr *addr)
+{
+    addr->len = sizeof addr->u;
+    int accepted = accept4(fd, &addr->u.any, &addr->len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (accepted < 0)
+        return -errno;
+    keep_len(addr);
+    return accepted;
 }
 
 static int bind_to(int fd, const gate__sockaddr *addr)

@@ -63,7 +63,11 @@ int gate__sock_dup(int fd);
 /* Bytes that were sent and the other side has not acknowledged; 0 where that is not known. */
 size_t gate__sock_unacked(int fd);
 
-/* The address of the other side. 0, -errno. */
+/* Takes a connection off the queue: its descriptor, nonblocking and CLOEXEC, or -errno. *addr is
+ * the address of the other side. */
+int gate__sock_accept(int fd, gate__sockaddr *addr);
+
+/* The address of the other side, also once that has reset the connection. 0, -errno. */
 int gate__sock_peer(int fd, gate__sockaddr *addr);
 
 /* What a finished connect of fd to *addr amounts to: 0, or GATE_ESELF where the kernel has joined

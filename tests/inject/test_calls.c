@@ -116,7 +116,6 @@ static const row epoll[] = {
 
 static const row epoll_one_shot[] = {
     {.call = INJECT_accept4, .errors = ERRORS(EMFILE, ECONNABORTED), .allows = LIFE_LOSSLESS},
-    {.call = INJECT_getpeername, .errors = ERRORS(ENOTCONN, ENOBUFS), .allows = LIFE_LOSSLESS},
 };
 
 static const row uring[] = {

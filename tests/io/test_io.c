@@ -132,6 +132,30 @@ static void test_recv_after_reset_fails(void **state)
     assert_int_equal(wait_in(loop, loop->ends[0]), -ECONNRESET);
 }
 
+static void test_peer_is_known_after_a_reset(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    struct loop *loop = *state;
+    gate__sockaddr before, after;
+    const gate_sock *sock = &loop->ends[0]->sock;
+
+    for (size_t i = 0; i < 2; i++) {
+        join(loop, hosts[i]);
+        assert_int_equal(loop->io->ops->peer(loop->io, sock, &before), 0);
+        far_reset(loop, loop->peer);
+        loop->peer = -1;
+        submit_recv(loop, loop->ends[0]);
+        assert_int_equal(wait_in(loop, loop->ends[0]), -ECONNRESET);
+        assert_int_equal(loop->io->ops->peer(loop->io, sock, &after), 0);
+        assert_int_equal(after.len, before.len);
+        assert_memory_equal(&after.u, &before.u, after.len);
+        submit_close(loop, loop->ends[0]);
+        assert_int_equal(wait_out(loop, loop->ends[0]), 0);
+        far_close(loop, loop->listener);
+        loop->listener = -1;
+    }
+}
+
 static void test_recv_cancelled_loses_nothing(void **state)
 {
     struct loop *loop = *state;
@@ -513,6 +537,7 @@ int main(void)
         OVER_ALL(test_recv_after_recv_gets_what_came_later),
         OVER_ALL(test_recv_gives_all_bytes_then_end_of_input),
         OVER_ALL(test_recv_after_reset_fails),
+        OVER_LOOPS(test_peer_is_known_after_a_reset),
         OVER_ALL(test_recv_cancelled_loses_nothing),
         OVER_ALL(test_recv_says_when_more_may_be_there),
         OVER_ALL(test_cancel_of_idle_op_does_nothing),

@@ -49,6 +49,7 @@ void sim_knobs_draw(sim_knobs *knobs, sim_rng *rng)
     knobs->cancel_race_pct = some(rng, 60, 100);
     knobs->recv_multishot = (uint32_t)sim_rng_chance(rng, 50);
     knobs->multishot_end_pct = some(rng, 50, 50);
+    knobs->accept_named = (uint32_t)sim_rng_chance(rng, 50);
     knobs->accept_end_pct = some(rng, 30, 50);
     knobs->shuffle = (uint32_t)sim_rng_chance(rng, 50);
     knobs->batch_max = sim_rng_chance(rng, 25) ? 1 : 0;

@@ -14,6 +14,10 @@ static void note_event(const gate_event *event, void *arg)
         all->closed_ns[event->reason] = sim_now(all->world);
         all->closed_by[event->worker]++;
         sim_spend(all->world, all->close_ns);
+        if (event->peer[0] == '\0' || event->listener[0] == '\0') {
+            sim_failed(all->world, "a close without its %s: %s",
+                       event->peer[0] == '\0' ? "peer" : "listener", event->text);
+        }
     }
     all->paused += strncmp(event->text, "cannot accept", 13) == 0;
     all->resumed += strncmp(event->text, "accepting again", 15) == 0;

@@ -69,6 +69,7 @@ typedef struct sim_knobs {
     uint32_t cancel_race_pct;   /* a cancelled op gives its result if it has one */
     uint32_t recv_multishot;    /* recv stays armed */
     uint32_t multishot_end_pct; /* ... and ends by itself after bytes */
+    uint32_t accept_named;      /* accept gives the peer's address */
     uint32_t accept_end_pct;    /* accept ends by itself with a descriptor */
     uint32_t shuffle;           /* completions in any order */
     uint32_t batch_max;         /* completions of one run() */

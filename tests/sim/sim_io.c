@@ -195,7 +195,7 @@ static int do_peer(gate_io *io, const gate_sock *sock, gate__sockaddr *addr)
     if (slot == NULL) {
         return -EBADF;
     }
-    if (slot->conn == NULL || slot->conn->end[slot->side].dead) {
+    if (slot->conn == NULL) {
         return -ENOTCONN;
     }
     *addr = slot->conn->end[!slot->side].name;

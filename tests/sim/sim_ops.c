@@ -4,6 +4,7 @@
  * its result. */
 
 #include <errno.h>
+#include <string.h>
 
 #include "gate/gate.h"
 #include "world.h"
@@ -32,6 +33,20 @@ static int no_room(int error)
     return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
 }
 
+/* With the address of whoever connected, where this backend learns it with the descriptor. */
+static void complete_accept(sim__io *io, sim__rec *rec, int fd, unsigned flags)
+{
+    sim__result result = {.value = fd, .flags = flags};
+    const sim__slot *slot = sim__fd_slot(io->world, fd);
+
+    if (io->world->knobs.accept_named) {
+        result.len = sizeof(gate__sockaddr);
+        result.bytes = sim__alloc(result.len);
+        memcpy(result.bytes, &slot->conn->end[!slot->side].name, result.len);
+    }
+    sim__complete(io, rec, result);
+}
+
 static void finish_accept(sim__io *io, sim__rec *rec)
 {
     sim_world *world = io->world;
@@ -52,7 +67,7 @@ static void finish_accept(sim__io *io, sim__rec *rec)
         if (!rec->cancelled && sim__chance(world, SIM_ACCEPT_END, world->knobs.accept_end_pct)) {
             flags = 0;
         }
-        complete(io, rec, result, flags);
+        complete_accept(io, rec, result, flags);
         return;
     }
     if (!no_room(result)) {
@@ -114,7 +129,8 @@ static void lend(sim__io *io, sim__rec *rec, sim__conn *conn, int side)
          !sim__chance(world, SIM_MULTISHOT_END, world->knobs.multishot_end_pct))) {
         flags |= GATE_IO_MORE;
     }
-    sim__complete(io, rec, (sim__result){.value = (int)size, .flags = flags, .bytes = bytes});
+    sim__complete(io, rec,
+                  (sim__result){.value = (int)size, .flags = flags, .bytes = bytes, .len = size});
 }
 
 static void finish_recv(sim__io *io, sim__rec *rec)

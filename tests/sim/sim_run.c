@@ -120,7 +120,7 @@ static void deliver(sim__io *io, sim__rec *rec, sim__result result)
     if (result.closed) {
         rec->sock->fd = -1;
     }
-    if (rec->kind == GATE_OP_RECV) {
+    if (rec->kind == GATE_OP_RECV || rec->kind == GATE_OP_ACCEPT) {
         op->buf = result.bytes;
     }
     note_moved(io, rec, result.value);
@@ -134,7 +134,7 @@ static void deliver(sim__io *io, sim__rec *rec, sim__result result)
     }
     done(&io->base, op, result.value, result.flags);
     if (result.bytes != NULL) {
-        memset(result.bytes, 0xa5, (size_t)result.value);
+        memset(result.bytes, 0xa5, result.len);
         free(result.bytes);
     }
 }

@@ -151,6 +151,7 @@ typedef struct sim__result {
     unsigned flags;
     int closed;     /* the descriptor is gone */
     uint8_t *bytes; /* lent */
+    size_t len;
 } sim__result;
 
 /* A completion that waits. */
