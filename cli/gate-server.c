@@ -16,6 +16,7 @@
 #include "exit.h"
 #include "json.h"
 #include "listen.h"
+#include "log.h"
 #include "report.h"
 #include "sandbox.h"
 #include "user.h"
@@ -28,6 +29,7 @@ typedef struct settings {
     const char *reject;
     const char *framing;
     const char *io;
+    const char *log;
     const char *user;
     uint64_t request_max;
     uint64_t output_max;
@@ -99,6 +101,8 @@ static const args_option options[] = {
     {.name = "sandbox", .kind = ARGS_FLAG, PLACE(sandbox),
      .help = "once it listens, give up all that serving does not take:\n"
              "files, new sockets, programs, rights of root"},
+    {.group = "Log", .name = "log", .value = "text|json", .kind = ARGS_CHOICE, PLACE(log),
+     .help = "the lines about events on standard error (default text)"},
     ARGS_COMMON(settings),
     {.kind = ARGS_END},
 };
@@ -186,16 +190,22 @@ static void answer(gate_request *req, const void *body, size_t len, void *user)
         gate_server_stop(door->server);
 }
 
-/* With --json, stdout is for the object alone. */
+static int log_is_json(const settings *set)
+{
+    return strcmp(set->log, "json") == 0;
+}
+
+/* With --json, stdout is for the object alone; a log of JSON has its own line about it. */
 static void note(const gate_event *event, void *user)
 {
-    const doorkeeper *door = user;
-    int level = event->level <= GATE_LOG_WARNING ? REPORT_NORMAL : REPORT_VERBOSE;
+    static const char silent[] = "time out\n";
+    const settings *set = ((const doorkeeper *)user)->set;
 
-    if (event->reason == GATE_CLOSE_TIMEOUT)
-        report_event(door->set->common.json ? STDERR_FILENO : STDOUT_FILENO, REPORT_QUIET,
-                     "time out");
-    report_event(STDERR_FILENO, level, "gate-server: %s", event->text);
+    if (event->reason == GATE_CLOSE_TIMEOUT && !set->common.json)
+        report_write(STDOUT_FILENO, silent, sizeof(silent) - 1);
+    else if (event->reason == GATE_CLOSE_TIMEOUT && !log_is_json(set))
+        report_write(STDERR_FILENO, silent, sizeof(silent) - 1);
+    log_event(event);
 }
 
 /* ---- Signals ------------------------------------------------------------------------------- */
@@ -327,7 +337,7 @@ static void say_listening(const listeners *all, const gate_server *server)
 
     for (size_t i = 0; i < all->count; i++) {
         listeners_text(&all->addr[i], server, text, sizeof(text));
-        report_line("listening on %s", text);
+        log_listening(text);
     }
 }
 
@@ -363,6 +373,7 @@ static int serve(doorkeeper *door, const listeners *all)
     say_listening(all, door->server);
     result = gate_server_serve(door->server);
     restore_signals();
+    log_end();
     if (result < 0) {
         report_error("cannot serve: %s", report_reason(result));
         return report_exit_code(result);
@@ -398,6 +409,17 @@ static void print_json(const doorkeeper *door, const listeners *all, int code)
     json_end(&object);
 }
 
+static void begin_log(const settings *set)
+{
+    const log_options how = {
+        .json = log_is_json(set),
+        .verbose = set->common.verbose > 0,
+        .quiet = set->common.quiet > 0,
+    };
+
+    log_begin(&how);
+}
+
 static int run(doorkeeper *door, listeners *all, gate_codec *codec)
 {
     int result = listeners_parse(all, &door->set->listen);
@@ -407,6 +429,7 @@ static int run(doorkeeper *door, listeners *all, gate_codec *codec)
     if (result == 0 && door->set->user != NULL)
         result = user_parse(&door->user, door->set->user);
     if (result == 0) {
+        begin_log(door->set);
         raise_limit(door->set, all);
         result = open_server(door, codec);
     }
@@ -424,6 +447,7 @@ int main(int argc, char **argv)
         .reject = "please go out!",
         .framing = "raw",
         .io = "auto",
+        .log = "text",
     };
     static listeners all;
     doorkeeper door = {.set = &set, .rejected = -1};

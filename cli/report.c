@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gate/gate.h>
-#include <inttypes.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -110,11 +108,9 @@ void report_detail(const char *format, ...)
 /* ---- While serving ------------------------------------------------------------------------- */
 
 static struct {
-    pthread_mutex_t lock;
     int own[STDERR_FILENO + 1]; /* another descriptor of the same, that does not wait; 0: none */
     _Atomic uint64_t dropped;
-    uint64_t told; /* of them */
-} events = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} events;
 
 /* The descriptors are not made non-blocking, since others may have them too. */
 static int may_wait(int fd)
@@ -143,8 +139,8 @@ void report_begin_events(void)
     }
 }
 
-/* A line is no longer than PIPE_BUF, so a pipe takes all of it or nothing. 0: it is written. */
-static int put(int fd, const char *line, size_t len)
+/* A line is no longer than PIPE_BUF, so a pipe takes all of it or nothing. */
+int report_try(int fd, const char *line, size_t len)
 {
     int to = events.own[fd] != 0 ? events.own[fd] : fd;
     struct pollfd ready = {.fd = to, .events = POLLOUT};
@@ -154,40 +150,10 @@ static int put(int fd, const char *line, size_t len)
     return -1;
 }
 
-static void tell_dropped(uint64_t dropped)
-{
-    char line[MESSAGE_ROOM];
-    int len = snprintf(line, sizeof(line), "%s: %" PRIu64 " lines could not be written\n",
-                       report.program, dropped - events.told);
-
-    if (put(STDERR_FILENO, line, (size_t)len) == 0)
-        events.told = dropped;
-}
-
 void report_write(int fd, const char *line, size_t len)
 {
-    if (put(fd, line, len) < 0)
+    if (report_try(fd, line, len) < 0)
         atomic_fetch_add(&events.dropped, 1);
-}
-
-void report_event(int fd, int level, const char *format, ...)
-{
-    char line[MESSAGE_ROOM + 1];
-    uint64_t dropped;
-    va_list args;
-
-    if (report.level < level)
-        return;
-    va_start(args, format);
-    format_message(line, format, args);
-    va_end(args);
-    strcat(line, "\n");
-    pthread_mutex_lock(&events.lock);
-    dropped = atomic_load(&events.dropped);
-    if (events.told != dropped)
-        tell_dropped(dropped);
-    report_write(fd, line, strlen(line));
-    pthread_mutex_unlock(&events.lock);
 }
 
 uint64_t report_dropped(void)

@@ -24,13 +24,10 @@ void report_detail(const char *format, ...) __attribute__((format(printf, 1, 2))
 /* Before the first event, and before rights are given up. */
 void report_begin_events(void);
 
-/* A line of a program that serves, to a descriptor; any thread. It never waits for whoever reads: a
- * line that cannot be written at once and whole is dropped. How many were stands in front of the
- * next one that can be, on standard error. */
-void report_event(int fd, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* The same for a line of at most REPORT_LINE_MAX bytes that is made already, with its newline. In a
- * signal handler, too. */
+/* Writes a line of a program that serves, with its newline: at most REPORT_LINE_MAX bytes; any
+ * thread, and a signal handler. Neither waits for whoever reads: a line that cannot be written at
+ * once and whole is dropped, and counted by report_write. 0: written, else -1. */
+int report_try(int fd, const char *line, size_t len);
 void report_write(int fd, const char *line, size_t len);
 enum { REPORT_LINE_MAX = 4096 };
 uint64_t report_dropped(void); /* lines so far; in a signal handler, too */

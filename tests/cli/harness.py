@@ -74,7 +74,8 @@ class Output:
 class Process:
     """A program that runs until it is told to stop, or ends by itself."""
 
-    def __init__(self, argv, listeners=1, stdout=subprocess.PIPE, before=None, **more):
+    def __init__(self, argv, listeners=1, stdout=subprocess.PIPE, before=None,
+                 listening="listening on ", **more):
         def prepare():
             # A shell's background job has SIGINT ignored, and would pass that on.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -86,11 +87,11 @@ class Process:
         self.out = Output(self.process.stdout or ())
         self.err = Output(self.process.stderr)
         try:
-            lines = self.err.wait("listening on ", listeners)
+            lines = self.err.wait(listening, listeners)
         except AssertionError:
             self.kill()
             raise
-        self.listening = [line.split(" on ")[1].strip() for line in lines]
+        self.listening = [line.rpartition(" on ")[2].strip() for line in lines]
         last = self.listening[0].rpartition(":")[2]
         self.port = int(last) if last.isdigit() else None
 

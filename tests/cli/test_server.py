@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """gate-server's end and its options: signals, --once, limits, --json, what it prints."""
+import errno
 import fcntl
+import functools
 import json
 import os
 import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 import unittest
@@ -368,7 +371,17 @@ class OptionTest(TestCase):
             sock.bind(b"\0gate-%d \xc2\x9b31m\x9b\xe2\x80\xae\n" % os.getpid())
             sock.connect(path)
             self.assertEqual(talk(sock, b"1"), WELCOME)
-        server.err.wait("unix:@gate-%d \\u009b31m\\x9b\\u202e\\x0a" % os.getpid())
+        server.err.wait("unix:@gate-%d\\x20\\u009b31m\\x9b\\u202e\\x0a" % os.getpid())
+
+    def test_close_of_a_peer_that_has_reset_names_it(self):
+        server = self.server("-v", "--framing", "line")
+        for request in (b"", b"half"):
+            sock = self.connect(server)
+            name = "%s:%d" % sock.getsockname()
+            sock.sendall(request)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+            self.assertIn("reset", server.err.wait(name)[0])
 
     def test_quiet_says_nothing(self):
         path = os.path.join(self.folder(), "door")
@@ -412,7 +425,7 @@ class LogTest(TestCase):
         server.terminate()
         told = json.loads(server.communicate(timeout=LIMIT)[0])
         lines = (lines + log.readall()).decode().splitlines()
-        missing = [int(line.split()[1]) for line in lines if "could not be written" in line]
+        missing = [int(line.split()[2]) for line in lines if "could not be written" in line]
         self.assertEqual(sum(missing), told["lines_dropped"])
         self.assertGreater(sum(missing), 0)
         self.assertEqual(len(lines) - len(missing) + sum(missing), 1001)
@@ -453,6 +466,127 @@ class LogTest(TestCase):
         told = json.loads(server.communicate(timeout=LIMIT)[0])
         self.assertIn(told["lines_dropped"], range(1, count))
         self.assertEqual(server.returncode, 0)
+
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+class EventTest(TestCase):
+    """The lines about events."""
+
+    def fault(self, server, request=b"1" * 40):
+        sock = self.connect(server)
+        name = "%s:%d" % sock.getsockname()
+        try:
+            talk(sock, request)
+        except ConnectionError:
+            pass
+        return name
+
+    def test_fault_is_a_line_with_what_one_asks_about_it(self):
+        server = self.server("--framing", "line", "--max-request", "16")
+        sock = self.connect(server)
+        sock.sendall(b"1\n")
+        read_exactly(sock, len(WELCOME) + 1)
+        sock.sendall(b"x" * 40)
+        self.assertEqual(read_all(sock), b"")
+        name = "%s:%d" % sock.getsockname()
+        line = server.err.wait("reason=too_big")[0]
+        self.assertRegex(line, r"^%s close peer=%s on=127\.0\.0\.1:%d reason=too_big requests=1 "
+                               r"in=42 out=%d ms=\d+$" % (STAMP, name, server.port,
+                                                         len(WELCOME) + 1))
+
+    def test_each_fault_is_shown_and_nothing_else(self):
+        server = self.server("--max-per-address", "1", "--framing", "line", "--timeout", "200ms",
+                             "--max-request", "16")
+        first = self.connect(server)
+        first.sendall(b"1\n")
+        read_exactly(first, len(WELCOME) + 1)
+        self.fault(server, b"")
+        server.err.wait("reason=peer_limit")
+        first.sendall(b"2\n")
+        read_all(first)
+        wait_until(lambda: self.fault(server) and any(
+            "reason=too_big" in line for line in server.err.lines), "too_big")
+        wait_until(lambda: self.fault(server, b"half") and any(
+            "reason=timeout" in line for line in server.err.lines), "timeout")
+        self.assertEqual(server.stop(), 0)
+        for line in server.err.all().splitlines()[1:]:
+            self.assertRegex(line, "reason=(too_big|timeout|peer_limit)")
+
+    def test_each_kind_is_limited_and_what_was_left_out_is_told(self):
+        server = self.server("--framing", "line", "--max-request", "16")
+        for _ in range(50):
+            self.fault(server)
+        self.assertEqual(server.stop(), 0)
+        lines = server.err.all().splitlines()[1:]
+        shown = [line for line in lines if "requests=" in line]
+        told = [int(line.rpartition("=")[2]) for line in lines
+                if "reason=too_big left_out=" in line]
+        self.assertEqual((len(shown) + sum(told), len(lines)), (50, len(shown) + len(told)))
+        self.assertLess(len(shown), 50)
+
+    def test_verbose_has_no_limit_and_quiet_no_lines(self):
+        for option, lines in (("-v", 30), ("-q", 0)):
+            path = os.path.join(self.folder(), "door")
+            server = subprocess.Popen([SERVER, *SERVER_OPTIONS, option, "-l", "unix:" + path,
+                                       "--framing", "line", "--max-request", "16"],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE)
+            self.addCleanup(server.stderr.close)
+            self.addCleanup(server.kill)
+            wait_until(lambda path=path: os.path.exists(path), "it listens")
+            for _ in range(30):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    wait_until(lambda s=sock, p=path: s.connect_ex(p) in (0, errno.EISCONN), "up")
+                    try:
+                        talk(sock, b"1" * 40)
+                    except OSError:
+                        pass
+            server.terminate()
+            found = server.communicate(timeout=LIMIT)[1].splitlines()
+            self.assertEqual(sum(b"reason=too_big" in line for line in found), lines)
+
+    def test_json_lines_hold_the_same(self):
+        server = self.server("-v", "--log", "json", "--framing", "line", listening='"listening"')
+        self.assertEqual(server.listening[0].count('"on"'), 1)
+        port = json.loads(server.err.lines[0])["on"].rpartition(":")[2]
+        sock = self.connect(("127.0.0.1", int(port)))
+        name = "%s:%d" % sock.getsockname()
+        self.assertEqual(talk(sock, b"1\n", end=True), WELCOME + b"\n")
+        self.assertEqual(server.stop(), 0)
+        found = [json.loads(line) for line in server.err.all().splitlines()]
+        self.assertEqual([one["event"] for one in found], ["listening", "close"])
+        last = found[-1]
+        self.assertRegex(last["time"], "^%s$" % STAMP)
+        self.assertEqual([last[key] for key in ("level", "peer", "on", "reason", "requests",
+                                                "bytes_in", "bytes_out")],
+                         ["debug", name, "127.0.0.1:" + port, "peer", 1, 2, len(WELCOME) + 1])
+
+    def test_journal_gets_priorities_in_place_of_times(self):
+        name = os.path.join(self.folder(), "log")
+        for mine in (True, False):
+            with open(name, "wb") as log:
+                own = os.fstat(log.fileno())
+                stream = "%d:%d" % (own.st_dev, own.st_ino if mine else own.st_ino + 1)
+                server = subprocess.Popen(
+                    [SERVER, *SERVER_OPTIONS, "-l", "127.0.0.1:0", "--timeout", "50ms"],
+                    env={**os.environ, "JOURNAL_STREAM": stream}, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=log)
+            self.addCleanup(server.stdout.close)
+            self.addCleanup(server.kill)
+            text = functools.partial(self.content, name)
+            wait_until(lambda text=text: "\n" in text(), "it listens")
+            self.ask(("127.0.0.1", int(text().split("\n")[0].rpartition(":")[2])), b"")
+            wait_until(lambda text=text: "timeout" in text(), "the line")
+            self.assertRegex(text().splitlines()[1],
+                             "^<5>close peer=" if mine else "^%s close peer=" % STAMP)
+            server.terminate()
+            self.assertEqual(server.wait(LIMIT), 0)
+
+    def content(self, name):
+        with open(name) as file:
+            return file.read()
 
 
 class JsonTest(TestCase):
