@@ -31,6 +31,8 @@ typedef struct settings {
     const char *io;
     const char *log;
     const char *user;
+    const char *unix_mode;
+    const char *unix_owner;
     uint64_t request_max;
     uint64_t output_max;
     uint64_t rate_min;
@@ -62,6 +64,11 @@ static const args_option options[] = {
              "kernel's largest; the tutorial's server has 5)"},
     {.name = "defer-accept", .kind = ARGS_FLAG, PLACE(defer_accept),
      .help = "take a TCP connection only when its first bytes are there"},
+    {.name = "unix-mode", .value = "MODE", .kind = ARGS_TEXT, PLACE(unix_mode),
+     .help = "permissions of a Unix socket's file, such as 660; who may\n"
+             "write may connect (default as umask says)"},
+    {.name = "unix-owner", .value = "USER[:GROUP]", .kind = ARGS_TEXT, PLACE(unix_owner),
+     .help = "owner of that file; :GROUP for the group alone"},
     {.group = "What", .name = "accept", .value = "WORD", .kind = ARGS_LIST, PLACE(accept),
      .help = "welcome this request; may be given again (default 1)"},
     {.name = "welcome", .value = "TEXT", .kind = ARGS_TEXT, PLACE(welcome),
@@ -331,12 +338,12 @@ static int open_server(doorkeeper *door, const gate_codec *codec)
     return code == GATE_EXIT_REFUSED ? GATE_EXIT_LOCAL : code; /* no address is involved yet */
 }
 
-static void say_listening(const listeners *all, const gate_server *server)
+static void say_listening(const listeners *all)
 {
     char text[LISTENERS_TEXT_MAX];
 
-    for (size_t i = 0; i < all->count; i++) {
-        listeners_text(&all->addr[i], server, text, sizeof(text));
+    for (size_t i = 0; i < all->open_count; i++) {
+        listeners_text(all, i, text, sizeof(text));
         log_listening(text);
     }
 }
@@ -358,19 +365,19 @@ static int give_up_rights(const doorkeeper *door, const listeners *all)
     return sandbox_enter(&needs);
 }
 
-static int serve(doorkeeper *door, const listeners *all)
+static int serve(doorkeeper *door, listeners *all, const gate_listen_options *how)
 {
     int result = door->set->sandbox ? sandbox_prepare() : 0;
 
     if (result == 0)
-        result = listeners_open(all, door->server, (int)door->set->backlog);
+        result = listeners_open(all, door->server, how);
     report_begin_events();
     if (result == 0)
         result = give_up_rights(door, all);
     if (result != 0)
         return result;
     catch_signals(door->server);
-    say_listening(all, door->server);
+    say_listening(all);
     result = gate_server_serve(door->server);
     restore_signals();
     log_end();
@@ -394,8 +401,8 @@ static void print_json(const doorkeeper *door, const listeners *all, int code)
     json_text(&object, "program", program.name);
     json_text(&object, "version", gate_version());
     json_open(&object, "listening", '[');
-    for (size_t i = 0; i < all->count && signalled != NULL; i++) {
-        listeners_text(&all->addr[i], door->server, text, sizeof(text));
+    for (size_t i = 0; i < all->open_count && signalled != NULL; i++) {
+        listeners_text(all, i, text, sizeof(text));
         json_text(&object, NULL, text);
     }
     json_close(&object, ']');
@@ -422,8 +429,13 @@ static void begin_log(const settings *set)
 
 static int run(doorkeeper *door, listeners *all, gate_codec *codec)
 {
-    int result = listeners_parse(all, &door->set->listen);
+    const settings *set = door->set;
+    const listeners_how how = {(int32_t)set->backlog, set->unix_mode, set->unix_owner};
+    gate_listen_options options_of_all;
+    int result = listeners_parse(all, &set->listen);
 
+    if (result == 0)
+        result = listeners_options(&how, &options_of_all);
     if (result == 0)
         result = read_framing(door->set, codec);
     if (result == 0 && door->set->user != NULL)
@@ -435,7 +447,7 @@ static int run(doorkeeper *door, listeners *all, gate_codec *codec)
     }
     if (result == 0) {
         counters_watch(door->server);
-        result = serve(door, all);
+        result = serve(door, all, &options_of_all);
     }
     return result;
 }

@@ -10,13 +10,12 @@
 
 #include "exit.h"
 #include "report.h"
+#include "user.h"
 
 enum { PORT_DEFAULT = 9001, SYSTEMD_FIRST_FD = 3, PASSED_MAX = 4096 };
 
-void listeners_text(const gate_addr *addr, const gate_server *server, char *text, size_t room)
+static void addr_text(const gate_addr *addr, uint32_t port, char *text, size_t room)
 {
-    uint32_t port = addr->port == 0 ? gate_server_port(server) : addr->port;
-
     if (addr->kind == GATE_ADDR_UNIX)
         snprintf(text, room, "%s", addr->host);
     else if (addr->kind == GATE_ADDR_FD)
@@ -28,21 +27,14 @@ void listeners_text(const gate_addr *addr, const gate_server *server, char *text
                  port);
 }
 
-/* The library tells the port of the first TCP listener only: nobody would learn another one that
- * the kernel chose. */
-static int check_port_zero(const listeners *all)
+void listeners_text(const listeners *all, size_t at, char *text, size_t room)
 {
-    size_t first = 0;
+    const gate_addr *addr = all->asked[at];
 
-    while (first < all->count && all->addr[first].kind == GATE_ADDR_UNIX)
-        first++;
-    for (size_t i = first + 1; i < all->count; i++)
-        if (all->addr[i].kind == GATE_ADDR_TCP && all->addr[i].port == 0) {
-            report_error("--listen: port 0 is possible for the first address only");
-            report_hint("write the address with port 0 first, and a port for each other one");
-            return GATE_EXIT_USAGE;
-        }
-    return 0;
+    if (addr->kind == GATE_ADDR_FD || addr->kind == GATE_ADDR_SYSTEMD)
+        gate_listener_name(all->open[at], text, room);
+    else
+        addr_text(addr, gate_listener_port(all->open[at]), text, room);
 }
 
 int listeners_parse(listeners *all, const args_list *list)
@@ -61,7 +53,7 @@ int listeners_parse(listeners *all, const args_list *list)
             return GATE_EXIT_USAGE;
         }
     }
-    return check_port_zero(all);
+    return 0;
 }
 
 /* Digits alone, as the service manager writes them: no sign, blank or leading zero. 0 if the text
@@ -97,19 +89,84 @@ static int count_passed(const char **names)
     return listed == count ? (int)count : 0;
 }
 
+/* ---- Options ------------------------------------------------------------------------------- */
+
+static int read_mode(const char *text, uint32_t *mode)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 8);
+
+    if (text[0] < '0' || text[0] > '7' || *end != '\0' || value > 0777) {
+        report_error("--unix-mode: '%s' is not a mode", text);
+        report_hint("write three octal digits, such as 660 or 666");
+        return GATE_EXIT_USAGE;
+    }
+    *mode = (uint32_t)value;
+    return 0;
+}
+
+int listeners_options(const listeners_how *how, gate_listen_options *options)
+{
+    user_ids owner = {0};
+    int result = 0;
+
+    *options = (gate_listen_options){.size = sizeof(*options), .backlog = how->backlog};
+    if (how->unix_mode != NULL) {
+        options->flags |= GATE_LISTEN_UNIX_MODE;
+        result = read_mode(how->unix_mode, &options->unix_mode);
+    }
+    if (result == 0 && how->unix_owner != NULL) {
+        result = user_parse_owner(&owner, how->unix_owner);
+        options->flags |= GATE_LISTEN_UNIX_OWNER;
+        options->unix_uid = owner.uid;
+        options->unix_gid = owner.gid;
+    }
+    return result;
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+static int open_one(listeners *all, gate_server *server, const gate_addr *addr,
+                    const gate_listen_options *options)
+{
+    gate_listen_options mine = *options;
+    gate_listener *opened;
+    int result;
+
+    if (addr->kind != GATE_ADDR_UNIX)
+        mine.flags &= ~(uint32_t)(GATE_LISTEN_UNIX_MODE | GATE_LISTEN_UNIX_OWNER);
+    if (addr->kind == GATE_ADDR_UNIX && strncmp(addr->host, "unix:@", 6) == 0)
+        mine.flags &= ~(uint32_t)(GATE_LISTEN_UNIX_MODE | GATE_LISTEN_UNIX_OWNER);
+    result =
+        gate_server_listen_with(server, addr->host, (uint16_t)addr->port, &mine, &opened, NULL);
+    if (result == 0 && all->open_count < LISTENERS_OPEN_MAX) {
+        all->asked[all->open_count] = addr;
+        all->open[all->open_count++] = opened;
+    }
+    return result;
+}
+
+static int open_inherited(listeners *all, gate_server *server, const gate_addr *addr, int fd)
+{
+    const gate_listen_options options = {
+        .size = sizeof(options), .flags = GATE_LISTEN_FD, .fd = fd};
+
+    return open_one(all, server, addr, &options);
+}
+
 /* Listens on each descriptor of that name; without names each one is called "unknown". */
-static int open_passed(gate_server *server, const char *name)
+static int open_passed(listeners *all, gate_server *server, const gate_addr *addr)
 {
     const char *names;
     int count = count_passed(&names), result = -ENOENT;
-    size_t len = strlen(name);
+    size_t len = strlen(addr->host);
 
     for (int i = 0; i < count; i++) {
         const char *here = names == NULL ? "unknown" : names;
         size_t here_len = strcspn(here, ":");
 
-        if (here_len == len && memcmp(here, name, len) == 0)
-            result = gate_server_listen_fd(server, SYSTEMD_FIRST_FD + i);
+        if (here_len == len && memcmp(here, addr->host, len) == 0)
+            result = open_inherited(all, server, addr, SYSTEMD_FIRST_FD + i);
         if (result != 0 && result != -ENOENT)
             return result;
         if (names != NULL)
@@ -130,6 +187,9 @@ static void report_listen_hint(const gate_addr *addr, int code)
         report_hint("ss -lxp shows who has it, or choose another path");
     else if (code == -EADDRINUSE)
         report_hint("ss -ltnp 'sport = :%u' shows who has it, or choose -l :0", addr->port);
+    else if (code == -EPERM && addr->kind == GATE_ADDR_UNIX)
+        report_hint("only root may give a file to another user (--unix-owner); a group must be "
+                    "one of its own");
     else if (code == -EACCES && addr->kind == GATE_ADDR_TCP)
         report_hint("ports below 1024 need the capability CAP_NET_BIND_SERVICE, "
                     "or choose a higher one");
@@ -141,31 +201,31 @@ static void report_listen_hint(const gate_addr *addr, int code)
                     addr->host);
 }
 
-static int report_listen(const gate_addr *addr, const gate_server *server, int code)
+static int report_listen(const gate_addr *addr, int code)
 {
     char text[LISTENERS_TEXT_MAX];
 
-    listeners_text(addr, server, text, sizeof(text));
+    addr_text(addr, addr->port, text, sizeof(text));
     report_error("cannot listen on %s: %s", text, report_reason(code));
     report_listen_hint(addr, code);
     /* Whatever else it is: a descriptor that is none, too. */
     return code == GATE_ENAME || code == GATE_ENAMELATER ? GATE_EXIT_RESOLVE : GATE_EXIT_REFUSED;
 }
 
-int listeners_open(const listeners *all, gate_server *server, int backlog)
+int listeners_open(listeners *all, gate_server *server, const gate_listen_options *options)
 {
     for (size_t i = 0; i < all->count; i++) {
         const gate_addr *addr = &all->addr[i];
         int result;
 
         if (addr->kind == GATE_ADDR_FD)
-            result = gate_server_listen_fd(server, addr->fd);
+            result = open_inherited(all, server, addr, addr->fd);
         else if (addr->kind == GATE_ADDR_SYSTEMD)
-            result = open_passed(server, addr->host);
+            result = open_passed(all, server, addr);
         else
-            result = gate_server_listen(server, addr->host, (uint16_t)addr->port, backlog);
+            result = open_one(all, server, addr, options);
         if (result < 0)
-            return report_listen(addr, server, result);
+            return report_listen(addr, result);
     }
     return 0;
 }

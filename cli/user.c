@@ -31,22 +31,23 @@ static int read_id(const char *text, uint32_t *id)
     return 0;
 }
 
-static int report_unknown(const char *what, const char *database, const char *name)
+static int report_unknown(const char *option, const char *what, const char *database,
+                          const char *name)
 {
-    report_error("--user: there is no %s '%s'", what, name);
+    report_error("%s: there is no %s '%s'", option, what, name);
     report_hint("getent %s lists them, and a number will do", database);
     return GATE_EXIT_USAGE;
 }
 
 /* *has_group: 0 where nothing but a number is known. */
-static int find_user(user_ids *ids, const char *name, int *has_group)
+static int find_user(const char *option, user_ids *ids, const char *name, int *has_group)
 {
     uint32_t id;
     int is_number = read_id(name, &id) == 0;
     const struct passwd *entry = is_number ? getpwuid(id) : getpwnam(name);
 
     if (entry == NULL && !is_number)
-        return report_unknown("user", "passwd", name);
+        return report_unknown(option, "user", "passwd", name);
     *has_group = entry != NULL;
     ids->uid = is_number ? id : entry->pw_uid;
     ids->gid = entry != NULL ? entry->pw_gid : 0;
@@ -68,7 +69,7 @@ static int check_user(const user_ids *ids, const char *name, int has_group)
     return 0;
 }
 
-static int find_group(user_ids *ids, const char *name)
+static int find_group(const char *option, user_ids *ids, const char *name)
 {
     uint32_t id;
     const struct group *entry;
@@ -79,26 +80,52 @@ static int find_group(user_ids *ids, const char *name)
     }
     entry = getgrnam(name);
     if (entry == NULL)
-        return report_unknown("group", "group", name);
+        return report_unknown(option, "group", "group", name);
     ids->gid = entry->gr_gid;
+    return 0;
+}
+
+/* Splits USER:GROUP; *group: NULL where there is none. */
+static int split(const char *option, const char *text, char name[NAME_LEN_MAX + 1],
+                 const char **group)
+{
+    const char *colon = strchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : strlen(text);
+
+    if (len > NAME_LEN_MAX)
+        return report_unknown(option, "user", "passwd", text);
+    memcpy(name, text, len);
+    name[len] = '\0';
+    *group = colon != NULL ? colon + 1 : NULL;
     return 0;
 }
 
 int user_parse(user_ids *ids, const char *text)
 {
+    static const char option[] = "--user";
     char name[NAME_LEN_MAX + 1];
-    const char *group = strchr(text, ':');
-    size_t len = group != NULL ? (size_t)(group - text) : strlen(text);
-    int has_group, result;
+    const char *group;
+    int has_group, result = split(option, text, name, &group);
 
-    if (len > NAME_LEN_MAX)
-        return report_unknown("user", "passwd", text);
-    memcpy(name, text, len);
-    name[len] = '\0';
-    result = find_user(ids, name, &has_group);
+    if (result == 0)
+        result = find_user(option, ids, name, &has_group);
     if (result == 0)
         result = check_user(ids, name, has_group || group != NULL);
-    return result == 0 && group != NULL ? find_group(ids, group + 1) : result;
+    return result == 0 && group != NULL ? find_group(option, ids, group) : result;
+}
+
+int user_parse_owner(user_ids *ids, const char *text)
+{
+    static const char option[] = "--unix-owner";
+    char name[NAME_LEN_MAX + 1];
+    const char *group;
+    int has_group, result = split(option, text, name, &group);
+
+    ids->uid = (uid_t)-1;
+    if (result == 0 && (name[0] != '\0' || group == NULL))
+        result = find_user(option, ids, name, &has_group);
+    ids->gid = (gid_t)-1;
+    return result == 0 && group != NULL ? find_group(option, ids, group) : result;
 }
 
 static int is_that_user(const user_ids *ids)

@@ -11,7 +11,10 @@ typedef struct user_ids {
     gid_t gid;
 } user_ids;
 
-/* These two: 0, or an exit code after a report. */
+/* All of these: 0, or an exit code after a report. */
+
+/* Reads USER, USER:GROUP or :GROUP, names or numbers; the largest number where one is left out. */
+int user_parse_owner(user_ids *ids, const char *text);
 
 /* Reads NAME[:GROUP], names or numbers. Asks the name service, which may open files and sockets. */
 int user_parse(user_ids *ids, const char *text);

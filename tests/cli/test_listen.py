@@ -72,13 +72,15 @@ class ErrorTest(TestCase):
         self.assertEqual(done.returncode, 4)
         self.assertNotIn(b"listening on", done.stderr)
 
-    def test_second_port_zero_is_refused_since_nobody_could_learn_it(self):
-        done = self.fail_server("-l", "127.0.0.1:0", "-l", "[::1]:0")
-        self.assertEqual(done.returncode, 2)
-        self.assertIn(b"port 0", done.stderr)
-
 
 class TcpTest(TestCase):
+    def test_each_port_that_the_kernel_chose_is_told(self):
+        server = self.server("-l", "[::1]:0", "-l", "127.0.0.1:0", listeners=3)
+        self.assertEqual(len(set(server.listening)), 3)
+        for address in server.listening:
+            host, _, port = address.rpartition(":")
+            self.assertEqual(self.ask((host.strip("[]"), int(port)), b"1"), WELCOME)
+
     def test_ipv6_in_brackets(self):
         server = self.server(listen="[::1]:0")
         self.assertEqual(server.listening, ["[::1]:%d" % server.port])
@@ -134,6 +136,33 @@ class UnixTest(TestCase):
         self.assertEqual(server.stop(), 0)
         self.assertFalse(os.path.exists(path))
 
+    def test_mode_and_owner_of_the_file(self):
+        path = os.path.join(self.folder(), "door")
+        for options, mode, owner in ((("--unix-mode", "660"), 0o660, os.geteuid()),
+                                     (("--unix-mode", "0622"), 0o622, os.geteuid()),
+                                     (("--unix-owner", str(os.geteuid())), None, os.geteuid()),
+                                     (("--unix-owner", ":%d" % os.getegid()), None, os.geteuid()),
+                                     (("--unix-owner", "1234:1235"), None, 1234)):
+            if owner != os.geteuid() and os.geteuid() != 0:
+                continue
+            server = self.server(*options, listen="unix:" + path)
+            found = os.stat(path)
+            self.assertEqual(found.st_uid, owner)
+            self.assertEqual(found.st_gid, 1235 if owner == 1234 else os.getegid())
+            if mode is not None:
+                self.assertEqual(stat.S_IMODE(found.st_mode), mode)
+            self.assertEqual(self.ask(path, b"1"), WELCOME)
+            self.assertEqual(server.stop(), 0)
+
+    def test_mode_and_owner_that_are_none_are_a_wrong_command_line(self):
+        for option, value in (("--unix-mode", "8"), ("--unix-mode", "1000"), ("--unix-mode", ""),
+                              ("--unix-mode", "-1"), ("--unix-mode", "66x"),
+                              ("--unix-owner", "no-such-user"), ("--unix-owner", ""),
+                              ("--unix-owner", "0:no-such-group"), ("--unix-owner", ":")):
+            done = self.fail_server(option, value, "-l", "127.0.0.1:0")
+            self.assertEqual(done.returncode, 2, (option, value))
+            self.assertIn(option.encode() + b": ", done.stderr)
+
     def test_abstract_name_serves(self):
         name = "gate-test-%d" % os.getpid()
         server = self.server(listen="unix:@" + name)
@@ -185,7 +214,7 @@ class InheritedTest(TestCase):
     def test_inherited_descriptor_serves(self):
         sock = self.listener()
         server = self.server(listen="fd:%d" % sock.fileno(), pass_fds=(sock.fileno(),))
-        self.assertEqual(server.listening, ["fd:%d" % sock.fileno()])
+        self.assertEqual(server.listening, ["127.0.0.1:%d" % sock.getsockname()[1]])
         self.assertEqual(self.ask(sock.getsockname(), b"1"), WELCOME)
 
     def test_descriptor_that_is_no_listener_is_refused(self):
@@ -220,8 +249,9 @@ class InheritedTest(TestCase):
     def test_systemd_sockets_are_found_by_name(self):
         other, mine, too = self.listener(), self.listener(), self.listener()
         argv, fds = self.systemd("other:door:door", (other, mine, too), "-l", "systemd:door")
-        server = self.keep(Process(argv, pass_fds=fds))
-        self.assertEqual(server.listening, ["systemd:door"])
+        server = self.keep(Process(argv, listeners=2, pass_fds=fds))
+        self.assertEqual(server.listening, ["127.0.0.1:%d" % sock.getsockname()[1]
+                                            for sock in (mine, too)])
         self.assertEqual(self.ask(mine.getsockname(), b"1"), WELCOME)
         self.assertEqual(self.ask(too.getsockname(), b"1"), WELCOME)
 
