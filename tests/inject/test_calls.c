@@ -63,7 +63,10 @@ static const row set_up[] = {
     {.call = INJECT_unlink,
      .errors = ERRORS(EACCES, EBUSY, EROFS, EPERM, EIO),
      .allows = LIFE_UNSEEN | LIFE_FILE},
-    {.call = INJECT_open, .errors = ERRORS(EACCES, EMFILE, ENOSPC, EROFS)},
+    {.call =
+         INJECT_open, /* also of the files that say how much memory there is: it is guessed then */
+     .errors = ERRORS(EACCES, EMFILE, ENOSPC, EROFS),
+     .allows = LIFE_UNSEEN},
     {.call = INJECT_flock, .errors = ERRORS(ENOLCK, EBADF)},
     {.call = INJECT_flock, .errors = ERRORS(EINTR), .allows = LIFE_UNSEEN, .spans = ONCE},
     {.call = INJECT_fstat, .errors = ERRORS(EIO, ENOMEM), .allows = LIFE_UNSEEN},

@@ -22,7 +22,7 @@ typedef struct scene {
     uint64_t closed_by[SCENE_WORKERS_MAX]; /* how many each worker has closed */
     uint32_t paused;                       /* events that accepting pauses */
     uint32_t resumed;                      /* and that it goes on */
-    uint64_t close_ns; /* that telling of one takes */
+    uint64_t close_ns;                     /* that telling of one takes */
     int serving;
     int result;               /* serve's, or of what has failed before it */
     uint64_t stopped_ns;      /* first told to stop; UINT64_MAX: not yet */

@@ -450,7 +450,7 @@ static void test_a_port_that_is_in_use_is_waited_for(void **state)
         gate_server *server;
         int rc;
 
-        assert_int_equal(gate__server_open_on(&server, &mine, sim_io_for, world), 0);
+        assert_int_equal(gate__server_open_on(&server, &mine, 0, sim_io_for, world), 0);
         sim_in(world, times_ms[i] * SIM_MS, free_port, &fd);
         rc = gate_server_listen(server, "127.0.0.1", 9001, 0);
         waited = sim_now(world) - start;
