@@ -106,7 +106,8 @@ int bench_conn_open(bench_wire *wire, bench_conn *conn)
     int rc;
 
     conn->connected = conn->watched = conn->differs = 0;
-    conn->scanned = conn->got = 0;
+    conn->scanned = 0;
+    conn->got = 0;
     conn->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (conn->fd < 0)
         return -errno;

@@ -11,6 +11,7 @@
 #include "bench_conn.h"
 #include "bench_pace.h"
 #include "bench_signals.h"
+#include "bench_wait.h"
 #include "bench_watch.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -493,7 +494,6 @@ static void show_progress(bench_load *load)
 static int wait_events(bench_load *load, struct epoll_event *events)
 {
     uint64_t until_ns = load->sweep_ns, left_ns;
-    struct timespec left;
 
     if (load->phase < ENDING && load->end_ns > load->wire.now_ns && load->end_ns < until_ns)
         until_ns = load->end_ns;
@@ -506,9 +506,7 @@ static int wait_events(bench_load *load, struct epoll_event *events)
     load->wake_ns = until_ns;
     load->wire.now_ns = read_clock();
     left_ns = until_ns > load->wire.now_ns ? until_ns - load->wire.now_ns : 0;
-    left = (struct timespec){.tv_sec = (time_t)(left_ns / SECOND),
-                             .tv_nsec = (long)(left_ns % SECOND)};
-    return epoll_pwait2(load->wire.epoll_fd, events, EVENTS, &left, NULL);
+    return bench_wait(load->wire.epoll_fd, events, EVENTS, left_ns);
 }
 
 static int turn(bench_load *load)

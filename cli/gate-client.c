@@ -118,7 +118,7 @@ static int64_t read_clock(void)
 
 static void wait_ms(uint32_t ms)
 {
-    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
 
     while (ms > 0 && clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
         ;
@@ -156,7 +156,7 @@ static void try_once(exchange *ex)
     left_ms = left_of(set->timeout_ms, ex->connect_ns);
     wait_ms(set->delay_ms);
     start = read_clock();
-    ex->reply_len = set->reply_max;
+    ex->reply_len = (size_t)set->reply_max;
     ex->code =
         gate_client_call(client, ex->request, ex->request_len, ex->reply, &ex->reply_len, left_ms);
     ex->exchange_ns = read_clock() - start;
@@ -392,7 +392,7 @@ static int take_message(exchange *ex)
         result = take_word(ex, ex->word != NULL ? ex->word : "1");
     else if (result == 0)
         drop_line_end(ex);
-    ex->reply = malloc(ex->set->reply_max);
+    ex->reply = malloc((size_t)ex->set->reply_max);
     if (result == 0 && ex->reply == NULL)
         result = -ENOMEM;
     if (result == 0)

@@ -54,7 +54,8 @@ enum {
 
 /* The user_data of requests that are no op's; to CANCEL the address of the op is added, only to be
  * compared. */
-enum { GATE__URING_OP = 0, GATE__URING_WAKE = 1, GATE__URING_CANCEL = 2, GATE__URING_TAGS = 7 };
+enum { GATE__URING_OP = 0, GATE__URING_WAKE = 1, GATE__URING_CANCEL = 2, GATE__URING_TAGS = 3 };
+_Static_assert(_Alignof(gate_op) > GATE__URING_TAGS, "an op's address has no tag's bit");
 
 enum { GATE__URING_APART = 64 }; /* bytes between buffers: so they do not share the cache's sets */
 
@@ -64,6 +65,7 @@ typedef struct gate__uring_sizes {
     unsigned completions;
     unsigned buffers;
     unsigned buffer_size;
+    unsigned page; /* 0: as the kernel has them */
 } gate__uring_sizes;
 
 typedef struct gate__op_list {

@@ -15,8 +15,6 @@
 static const gate__uring_sizes default_sizes = {
     .submissions = 1024, .completions = 4096, .buffers = 512, .buffer_size = 4096};
 
-enum { PAGE = 4096 };
-
 static struct gate__uring *self_of(gate_io *io)
 {
     return (struct gate__uring *)io;
@@ -155,17 +153,18 @@ static int make_ring(struct gate__uring *self)
     return maker.rc;
 }
 
-/* One piece of memory: the ring of buffers, which begins a page, then the buffers, and one more
- * that stays ours. */
+/* One piece of memory: the ring of buffers, which begins a page (of 64 KiB on some machines), then
+ * the buffers, and one more that stays ours. */
 static int make_buffers(struct gate__uring *self)
 {
+    size_t page = self->sizes.page ? self->sizes.page : (size_t)sysconf(_SC_PAGESIZE);
     size_t count = self->sizes.buffers, size = self->sizes.buffer_size;
-    size_t ring_len = (count * sizeof(struct io_uring_buf) + PAGE - 1) / PAGE * PAGE;
-    size_t len = (ring_len + (count + 1) * (size + GATE__URING_APART) + PAGE - 1) / PAGE * PAGE;
+    size_t ring_len = (count * sizeof(struct io_uring_buf) + page - 1) / page * page;
+    size_t len = (ring_len + (count + 1) * (size + GATE__URING_APART) + page - 1) / page * page;
     struct io_uring_buf_reg reg = {.ring_entries = (uint32_t)count};
     int rc;
 
-    self->buffer_ring = aligned_alloc(PAGE, len);
+    self->buffer_ring = aligned_alloc(page, len);
     if (!self->buffer_ring)
         return -ENOMEM;
     self->buffers = (uint8_t *)self->buffer_ring + ring_len;

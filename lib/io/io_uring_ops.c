@@ -320,7 +320,7 @@ static void try_recv(struct gate__uring *self, gate_op *op)
     }
     op->buf = into;
     complete(self, op, got < 0 ? -errno : (int)got,
-             got == self->sizes.buffer_size ? GATE_IO_FULL : 0);
+             got == (ssize_t)self->sizes.buffer_size ? GATE_IO_FULL : 0);
 }
 
 void gate__uring_recv(gate_io *io, gate_sock *sock, unsigned flags, gate_op_done *done)

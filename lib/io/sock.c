@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
@@ -76,7 +75,7 @@ size_t gate__sock_unacked(int fd)
 {
     int bytes = 0;
 
-    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
+    return ioctl(fd, TIOCOUTQ, &bytes) == 0 && bytes > 0 ? (size_t)bytes : 0;
 }
 
 int gate__sock_peer(int fd, gate__sockaddr *addr)

@@ -164,15 +164,13 @@ static void expect_decoded(const gate_codec *codec, const uint8_t *out, size_t t
 /* What encode refuses for its bytes is just what decode would not give back. */
 static void expect_not_decoded(const gate_codec *codec, const uint8_t *body, size_t len)
 {
-    uint8_t *out = malloc(len + codec->number + 1);
+    size_t end_len = codec->number > 0 ? (size_t)codec->number : 1;
+    uint8_t *out = malloc(len + end_len);
     assert_non_null(out);
     memcpy(out, body, len);
-    memcpy(out + len, codec->number > 0 ? codec->bytes : (const uint8_t *)"\n",
-           codec->number > 0 ? codec->number : 1);
+    memcpy(out + len, codec->number > 0 ? codec->bytes : (const uint8_t *)"\n", end_len);
     gate_frame frame = {0};
-    assert_int_equal(codec->decode(codec, out, len + (codec->number > 0 ? codec->number : 1),
-                                   SIZE_MAX, 0, &frame),
-                     1);
+    assert_int_equal(codec->decode(codec, out, len + end_len, SIZE_MAX, 0, &frame), 1);
     assert_true(frame.body_len < len);
     free(out);
 }

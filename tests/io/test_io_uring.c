@@ -47,7 +47,7 @@ static void test_completions_beyond_the_queue_are_not_lost(void **state)
 {
     struct loop *loop = *state;
 
-    resize(loop, &(gate__uring_sizes){4, 4, 64, 64});
+    resize(loop, &(gate__uring_sizes){4, 4, 64, 64, 0});
     crowd_gather(CROWD);
     crowd_recv_all(loop, CROWD, GATE_IO_STAY);
     run_turns(loop, 2);
@@ -134,7 +134,7 @@ static void test_input_without_a_buffer_is_not_lost(void **state)
 {
     struct loop *loop = *state;
 
-    resize(loop, &(gate__uring_sizes){128, 256, 2, 64});
+    resize(loop, &(gate__uring_sizes){128, 256, 2, 64, 0});
     crowd_gather(CROWD);
     crowd_recv_all(loop, CROWD, 0);
     run_turns(loop, 2);

@@ -187,6 +187,25 @@ static void test_thread_may_run_more_loops_than_it_can_register(void **state)
         loops[i].io->ops->free(loops[i].io);
 }
 
+/* As on machines whose kernel has pages of 64 KiB, and takes no ring of buffers elsewhere. */
+static void test_buffers_begin_a_page_of_any_size(void **state)
+{
+    struct loop *loop = *state;
+    const unsigned page = 65536;
+
+    resize(loop, &(gate__uring_sizes){4, 8, 2, 64, page});
+    assert_int_equal((uintptr_t)ring_of(loop)->buffer_ring % page, 0);
+    crowd_gather(4);
+    crowd_recv_all(loop, 4, 0);
+    run_turns(loop, 1);
+    for (int i = 0; i < 4; i++)
+        plain_send(crowd[i].peer, "x", 1);
+    crowd_wait_finals(loop, 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(crowd[i].sum, 'x');
+    crowd_disperse(loop, 4);
+}
+
 static void test_sizes_that_the_kernel_refuses_are_an_error(void **state)
 {
     const gate__uring_sizes odd = {
@@ -227,6 +246,7 @@ int main(void)
         OVER("io_uring", test_kept_connections_are_the_next_accepts_of_their_own_listener),
         OVER("io_uring", test_connections_beyond_what_can_be_kept_are_told),
         OVER("io_uring", test_thread_may_run_more_loops_than_it_can_register),
+        OVER("io_uring", test_buffers_begin_a_page_of_any_size),
         OVER("io_uring", test_sizes_that_the_kernel_refuses_are_an_error),
         OVER("io_uring", test_ring_that_fails_ends_what_waits_for_it_and_says_so_from_then_on),
     };
