@@ -350,8 +350,10 @@ static int give_up_rights(const doorkeeper *door, const listeners *all)
 
 static int serve(doorkeeper *door, const listeners *all)
 {
-    int result = listeners_open(all, door->server, (int)door->set->backlog);
+    int result = door->set->sandbox ? sandbox_prepare() : 0;
 
+    if (result == 0)
+        result = listeners_open(all, door->server, (int)door->set->backlog);
     report_begin_events();
     if (result == 0)
         result = give_up_rights(door, all);

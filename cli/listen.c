@@ -2,6 +2,7 @@
 #include "listen.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "exit.h"
 #include "report.h"
 
-enum { PORT_DEFAULT = 9001, SYSTEMD_FIRST_FD = 3 };
+enum { PORT_DEFAULT = 9001, SYSTEMD_FIRST_FD = 3, PASSED_MAX = 4096 };
 
 void listeners_text(const gate_addr *addr, const gate_server *server, char *text, size_t room)
 {
@@ -63,35 +64,57 @@ int listeners_parse(listeners *all, const args_list *list)
     return check_port_zero(all);
 }
 
-/* The next descriptor after `fd` that the service manager passed under this name, -1 if there is
- * none. Descriptors have the name "unknown" where it gave no names. */
-static int find_passed(const char *name, int fd)
+/* Digits alone, as the service manager writes them: no sign, blank or leading zero. 0 if the text
+ * is not that, or over the limit. */
+static int64_t read_number(const char *text, int64_t limit)
 {
-    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    const char *names = getenv("LISTEN_FDNAMES");
+    int64_t value = 0;
+
+    if (text == NULL || *text == '0')
+        return 0;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        value = value * 10 + (*text - '0');
+        if (value > limit)
+            return 0;
+    }
+    return *text == '\0' ? value : 0;
+}
+
+/* How many descriptors the service manager passed to this process, 0 if what it says is not in its
+ * own grammar. *names: a name for each, or NULL if it gave none. */
+static int count_passed(const char **names)
+{
+    int64_t count = read_number(getenv("LISTEN_FDS"), PASSED_MAX);
+    int64_t listed = 1;
+
+    *names = getenv("LISTEN_FDNAMES");
+    if (count == 0 || read_number(getenv("LISTEN_PID"), INT_MAX) != getpid())
+        return 0;
+    if (*names == NULL)
+        return (int)count;
+    for (const char *at = *names; *at != '\0'; at++)
+        listed += *at == ':';
+    return listed == count ? (int)count : 0;
+}
+
+/* Listens on each descriptor of that name; without names each one is called "unknown". */
+static int open_passed(gate_server *server, const char *name)
+{
+    const char *names;
+    int count = count_passed(&names), result = -ENOENT;
     size_t len = strlen(name);
 
-    if (pid == NULL || count == NULL || strtol(pid, NULL, 10) != (long)getpid())
-        return -1;
-    for (int at = SYSTEMD_FIRST_FD; at < SYSTEMD_FIRST_FD + atoi(count); at++) {
+    for (int i = 0; i < count; i++) {
         const char *here = names == NULL ? "unknown" : names;
         size_t here_len = strcspn(here, ":");
 
-        if (at > fd && here_len == len && memcmp(here, name, len) == 0)
-            return at;
+        if (here_len == len && memcmp(here, name, len) == 0)
+            result = gate_server_listen_fd(server, SYSTEMD_FIRST_FD + i);
+        if (result != 0 && result != -ENOENT)
+            return result;
         if (names != NULL)
             names += names[here_len] == ':' ? here_len + 1 : here_len;
     }
-    return -1;
-}
-
-static int open_passed(gate_server *server, const char *name)
-{
-    int fd = find_passed(name, -1);
-    int result = fd < 0 ? -ENOENT : 0;
-
-    for (; fd >= 0 && result == 0; fd = find_passed(name, fd))
-        result = gate_server_listen_fd(server, fd);
     return result;
 }
 

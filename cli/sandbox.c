@@ -22,6 +22,8 @@
 
 #include "exit.h"
 #include "report.h"
+#include "sandbox_close.h"
+#include "sandbox_try.h"
 
 /* ---- Rights -------------------------------------------------------------------------------- */
 
@@ -241,15 +243,38 @@ static int fail(const char *what, int error)
     return GATE_EXIT_LOCAL;
 }
 
+static int fail_trial(const char *call)
+{
+    report_error("--sandbox: nothing can be served in it: %s: %s", call, strerror(errno));
+    report_hint("this machine or its C library makes other system calls than the sandbox knows: "
+                "start it without --sandbox");
+    return GATE_EXIT_LOCAL;
+}
+
+int sandbox_prepare(void)
+{
+    int error = sandbox_close_others();
+
+    return error != 0 ? fail("cannot close inherited descriptors", error) : 0;
+}
+
 int sandbox_enter(const sandbox_needs *needs)
 {
-    int error = give_up_rights();
+    sandbox_trial trial;
+    const char *failed;
+    int error = sandbox_trial_begin(&trial);
 
+    if (error != 0)
+        return fail("cannot prepare a trial", error);
+    error = give_up_rights();
     if (error != 0)
         return fail("cannot give up rights", error);
     error = enter_landlock(needs);
     if (error != 0)
-        return fail("cannot have Landlock", error);
+        return fail("Landlock is unavailable", error);
     error = enter_seccomp(needs);
-    return error != 0 ? fail("cannot have seccomp", error) : 0;
+    if (error != 0)
+        return fail("seccomp is unavailable", error);
+    failed = sandbox_trial_end(&trial, needs->threads);
+    return failed != NULL ? fail_trial(failed) : 0;
 }

@@ -19,8 +19,8 @@ high = [os.dup(os.dup(os.dup(fd))) for fd in fds]
 kept = [os.dup2(fd, 100 + at) for at, fd in enumerate(high)]
 for at, fd in enumerate(kept):
     os.dup2(fd, 3 + at)
-os.environ["LISTEN_FDS"] = str(len(fds))
-os.environ["LISTEN_PID"] = pid or str(os.getpid())
+os.environ["LISTEN_FDS"] = os.environ.pop("FDS", str(len(fds)))
+os.environ["LISTEN_PID"] = pid.replace("PID", str(os.getpid()))
 if names:
     os.environ["LISTEN_FDNAMES"] = names
 os.execv(sys.argv[4], sys.argv[4:])
@@ -212,7 +212,7 @@ class InheritedTest(TestCase):
         self.assertEqual(done.returncode, 4)
         self.assertIn(b"cannot listen on fd:99: ", done.stderr)
 
-    def systemd(self, names, socks, *options, pid=""):
+    def systemd(self, names, socks, *options, pid="PID"):
         fds = [sock.fileno() for sock in socks]
         argv = [sys.executable, "-c", SYSTEMD_START, names, pid, ",".join(map(str, fds)), SERVER]
         return argv + list(options), tuple(fds)
@@ -241,6 +241,26 @@ class InheritedTest(TestCase):
     def test_systemd_sockets_of_another_process_are_not_taken(self):
         argv, fds = self.systemd("door", (self.listener(),), "-l", "systemd:door", pid="1")
         self.assertEqual(self.run_program(*argv, pass_fds=fds).returncode, 4)
+
+    def test_systemd_environment_has_one_grammar(self):
+        sock = self.listener()
+        wrong = [{"pid": pid} for pid in ("", " PID", "+PID", "0PID", "PIDx", "PID ", "9" * 20)]
+        wrong += [{"fds": fds} for fds in ("", "0", "01", "-1", " 1", "+1", "1x", "0x1", "4097",
+                                           "2147483647", "4294967297", "18446744073709551617")]
+        wrong += [{"names": names} for names in ("door:door", "door:", ":door", "doorx")]
+        for case in wrong:
+            argv, fds = self.systemd(case.get("names", "door"), (sock,), "-l", "systemd:door",
+                                     pid=case.get("pid", "PID"))
+            done = self.run_program(*argv, pass_fds=fds,
+                                    env={**os.environ, "FDS": case.get("fds", "1")})
+            self.assertEqual(done.returncode, 4, case)
+            self.assertIn(b"LISTEN_FDNAMES", done.stderr)
+
+    def test_systemd_socket_that_is_not_open_is_an_error(self):
+        argv, fds = self.systemd("a:b:c:d:door", (self.listener(),), "-l", "systemd:door")
+        done = self.run_program(*argv, pass_fds=fds, env={**os.environ, "FDS": "5"})
+        self.assertEqual(done.returncode, 4)
+        self.assertIn(b"cannot listen on systemd:door: ", done.stderr)
 
     def test_closed_standard_descriptors_are_never_sockets(self):
         start = 'exec "$@" <&- >&-'

@@ -14,16 +14,16 @@ import unittest
 
 from harness import LIMIT, REJECT, SERVER, WELCOME, Process, TestCase, read_all, talk, wait_until
 
-# Starts argv where the system call of Landlock fails with this errno.
+# Starts argv where a system call fails with an errno.
 REFUSING = """
 import ctypes, os, sys
 lib = ctypes.CDLL("libseccomp.so.2")
 lib.seccomp_init.restype = ctypes.c_void_p
 filter = ctypes.c_void_p(lib.seccomp_init(0x7fff0000))
-call = lib.seccomp_syscall_resolve_name(b"landlock_create_ruleset")
+call = lib.seccomp_syscall_resolve_name(sys.argv[2].encode())
 assert lib.seccomp_rule_add(filter, 0x50000 | int(sys.argv[1]), call, 0) == 0
 assert lib.seccomp_load(filter) == 0
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 IS_ROOT = os.geteuid() == 0
@@ -35,6 +35,13 @@ def status(pid):
     """The lines of /proc/PID/status."""
     with open("/proc/%d/status" % pid, encoding="ascii") as file:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file)
+
+
+def links(pid):
+    """What each descriptor of a process leads to."""
+    folder = "/proc/%d/fd" % pid
+    return {int(fd): os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder)
+            if os.path.lexists(os.path.join(folder, fd))}
 
 
 def threads(pid):
@@ -273,8 +280,8 @@ class SandboxTest(TestCase):
         self.assertEqual(self.ask(server, b"2"), REJECT)
         self.assertEqual(server.wait(), 1)
 
-    def refusing(self, error):
-        return [sys.executable, "-c", REFUSING, str(error), SERVER, "-l", "127.0.0.1:0",
+    def refusing(self, error, call="landlock_create_ruleset"):
+        return [sys.executable, "-c", REFUSING, str(error), call, SERVER, "-l", "127.0.0.1:0",
                 "--sandbox"]
 
     def test_kernel_without_landlock_is_a_warning(self):
@@ -287,7 +294,39 @@ class SandboxTest(TestCase):
     def test_landlock_that_is_forbidden_is_an_error(self):
         done = self.run_program(*self.refusing(errno.EPERM))
         self.assertEqual(done.returncode, 8)
-        self.assertIn(b"--sandbox: cannot have Landlock: Operation not permitted", done.stderr)
+        self.assertIn(b"--sandbox: Landlock is unavailable: Operation not permitted", done.stderr)
+
+    def test_calls_that_serving_takes_and_that_fail_are_told_at_the_start(self):
+        for call in ("recvfrom", "accept4", "getpeername", "shutdown"):
+            done = self.run_program(*self.refusing(errno.EPERM, call))
+            self.assertEqual(done.returncode, 8, call)
+            self.assertIn(b"--sandbox: ", done.stderr)
+            self.assertIn(call[:4].encode(), done.stderr)
+            self.assertNotIn(b"listening on", done.stderr)
+
+    def test_descriptors_of_the_start_are_closed_but_listeners(self):
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        stream = socket.socket()
+        file = open(__file__, "rb")
+        listener = socket.create_server(("127.0.0.1", 0))
+        for thing in (datagrams, stream, file, listener):
+            self.addCleanup(thing.close)
+        passed = [thing.fileno() for thing in (datagrams, stream, file, listener)]
+        server = self.sandboxed("-l", "fd:%d" % passed[3], listeners=2, pass_fds=passed)
+        left = set(links(server.process.pid).values())
+        ours = links(os.getpid())
+        self.assertFalse(left & {ours[fd] for fd in passed[:3]})
+        self.assertIn(ours[passed[3]], left)
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(self.ask(listener.getsockname(), b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
+
+    def test_standard_output_that_could_send_anywhere_becomes_the_null_device(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            server = self.sandboxed(stdout=datagrams.fileno())
+        self.assertEqual(os.readlink("/proc/%d/fd/1" % server.process.pid), "/dev/null")
+        self.assertEqual(self.ask(server, b"1"), WELCOME)
+        self.assertEqual(server.stop(), 0)
 
     def test_address_that_is_taken_is_told_as_ever(self):
         done = self.fail_server("-l", "127.0.0.1:%d" % self.server().port, "--sandbox")
