@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "io/memory.h"
+#include "slots.h"
 
 static char root[] = "/tmp/gate-memory-XXXXXX";
 
@@ -112,6 +113,32 @@ static void test_released_pages_read_as_zeros(void **state)
     munmap(bytes, page);
 }
 
+static void test_cells_of_blocks_that_nobody_uses_are_released(void **state)
+{
+    (void)state;
+    enum { CELLS = 4 * GATE__BLOCK_SLOTS };
+    static unsigned char *cells[CELLS];
+    static gate__block *blocks[CELLS];
+    gate__slots slots = {0};
+    uint32_t generation;
+    size_t released = 0;
+    for (int i = 0; i < CELLS; i++) {
+        assert_non_null(cells[i] = gate__slots_take(&slots, &blocks[i], &generation));
+        assert_int_equal(generation, 0);
+        memset(cells[i], 'x', GATE__SLOT_SIZE);
+    }
+    for (int i = 0; i < CELLS; i++)
+        gate__slots_put(&slots, blocks[i], cells[i], 7);
+    for (int i = 0; i < CELLS; i++)
+        released += cells[i][0] == 0; /* such memory can still be read */
+    assert_int_equal(released, CELLS - GATE__BLOCK_SLOTS);
+    for (int i = 0; i < CELLS; i++) {
+        assert_non_null(gate__slots_take(&slots, &blocks[i], &generation));
+        assert_int_equal(generation, 7);
+    }
+    gate__slots_free(&slots);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +151,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files_that_make_no_sense_are_no_limit, make_root,
                                         drop_root),
         cmocka_unit_test(test_released_pages_read_as_zeros),
+        cmocka_unit_test(test_cells_of_blocks_that_nobody_uses_are_released),
     };
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }
