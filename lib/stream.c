@@ -14,9 +14,15 @@ static gate__stream *of_conn(gate__conn *conn)
     return GATE__OWNER(conn, gate__stream, conn);
 }
 
+/* Its connection knows the configuration, which is a part of what the streams share. */
+static gate__streams *owner_of(const gate__stream *stream)
+{
+    return GATE__OWNER(stream->conn.config, gate__streams, config);
+}
+
 static uint64_t now(const gate__stream *stream)
 {
-    return stream->owner->io->now_ns;
+    return owner_of(stream)->io->now_ns;
 }
 
 static gate_reason reason_of(int error)
@@ -42,7 +48,7 @@ static gate_reason reason_of(int error)
 int gate__stream_peer(gate__stream *stream, gate__sockaddr *addr)
 {
     if (!gate__peer_known(&stream->peer)) {
-        gate_io *io = stream->owner->io;
+        gate_io *io = owner_of(stream)->io;
         gate__sockaddr found;
         int rc = io->ops->peer(io, &stream->sock, &found);
         if (rc)
@@ -104,13 +110,23 @@ static void on_shutdown(gate_io *io, gate_op *op, int result, unsigned flags)
 
 /* ---- Opening and closing ---- */
 
+/* The address stays with the stream, so what it counts for is worked out again. */
+static void discount(gate__stream *stream)
+{
+    gate__sockaddr addr;
+    if (!stream->counted)
+        return;
+    gate__peer_get(&stream->peer, &addr);
+    gate__limits_remove_source(owner_of(stream)->limits, gate__addr_source(&addr));
+}
+
 static void release(gate__stream *stream)
 {
-    gate__streams *streams = stream->owner;
+    gate__streams *streams = owner_of(stream);
     gate__timers_remove(&streams->timers, &stream->timer);
     gate__conn_free(&stream->conn);
+    discount(stream);
     gate__peer_free(&stream->peer);
-    gate__limits_remove_source(streams->limits, stream->source);
     *stream->link = stream->next;
     if (stream->next)
         stream->next->link = stream->link;
@@ -123,7 +139,7 @@ static void release(gate__stream *stream)
 
 static void finish(gate__stream *stream)
 {
-    gate__streams *streams = stream->owner;
+    gate__streams *streams = owner_of(stream);
     gate__count_add(&streams->metrics.closed[stream->conn.reason], 1);
     release(stream);
     streams->closed(streams);
@@ -151,7 +167,7 @@ static int in_flight(const gate_sock *sock)
 
 static void tell_close(gate__stream *stream)
 {
-    const gate__log *log = &stream->owner->log;
+    const gate__log *log = &owner_of(stream)->log;
     if (!gate__log_wants(log, gate__log_close_level(stream->conn.reason)))
         return;
     (void)gate__stream_peer(stream, NULL);
@@ -168,11 +184,11 @@ static void tell_close(gate__stream *stream)
 
 static void begin_close(gate__stream *stream)
 {
-    gate_io *io = stream->owner->io;
+    gate_io *io = owner_of(stream)->io;
     gate_sock *sock = &stream->sock;
     stream->closing = 1;
     tell_close(stream);
-    gate__timers_remove(&stream->owner->timers, &stream->timer);
+    gate__timers_remove(&owner_of(stream)->timers, &stream->timer);
     io->ops->cancel(io, sock, &sock->in);
     io->ops->cancel(io, sock, &sock->out);
     if (!gate__op_busy(&sock->out)) {
@@ -183,7 +199,7 @@ static void begin_close(gate__stream *stream)
 
 static void close_stream(gate__stream *stream)
 {
-    gate_io *io = stream->owner->io;
+    gate_io *io = owner_of(stream)->io;
     gate_sock *sock = &stream->sock;
     if (!stream->closing)
         begin_close(stream);
@@ -201,15 +217,13 @@ static void close_stream(gate__stream *stream)
 /* Counts the source; a connection that may not stay is aborted with the reason. */
 static void admit(gate__stream *stream)
 {
-    gate__streams *streams = stream->owner;
+    gate__streams *streams = owner_of(stream);
     gate__sockaddr addr;
     if (!streams->limits->source_max || gate__stream_peer(stream, &addr))
         return;
-    uint64_t source = gate__addr_source(&addr);
-    int rc = gate__limits_add_source(streams->limits, source);
-    if (rc == 1)
-        stream->source = source;
-    else
+    int rc = gate__limits_add_source(streams->limits, gate__addr_source(&addr));
+    stream->counted = rc == 1;
+    if (rc != 1)
         gate__conn_abort(&stream->conn, rc ? GATE_CLOSE_NO_MEMORY : GATE_CLOSE_PEER_LIMIT);
 }
 
@@ -222,8 +236,7 @@ gate__stream *gate__stream_open(gate__streams *streams, const gate_listener *lis
         io->ops->discard(io, fd);
         return NULL;
     }
-    *stream = (gate__stream){
-        .owner = streams, .next = streams->first, .link = &streams->first, .listener = listener};
+    *stream = (gate__stream){.next = streams->first, .link = &streams->first, .listener = listener};
     if (stream->next)
         stream->next->link = &stream->next;
     streams->first = stream;
@@ -251,12 +264,12 @@ static void set_timer(gate__stream *stream)
         return; /* one that is still set finds nothing due */
     uint64_t expires_ms = deadline / NS_PER_MS + (deadline % NS_PER_MS != 0);
     if (!gate__timer_linked(&stream->timer) || expires_ms < stream->timer.expires_ms)
-        gate__timers_insert(&stream->owner->timers, &stream->timer, expires_ms);
+        gate__timers_insert(&owner_of(stream)->timers, &stream->timer, expires_ms);
 }
 
 static void submit_send(gate__stream *stream)
 {
-    gate_io *io = stream->owner->io;
+    gate_io *io = owner_of(stream)->io;
     const uint8_t *bytes;
     int more, last;
     size_t len = gate__conn_output(&stream->conn, &bytes, &more, &last);
@@ -264,7 +277,7 @@ static void submit_send(gate__stream *stream)
     if (last == GATE__LAST_END) {
         flags |= GATE_IO_END;
     } else if (last && !gate__op_busy(&stream->sock.in)) {
-        if (gate__log_wants(&stream->owner->log, gate__log_close_level(stream->conn.reason)))
+        if (gate__log_wants(&owner_of(stream)->log, gate__log_close_level(stream->conn.reason)))
             (void)gate__stream_peer(stream, NULL); /* the close is told when nobody can be asked */
         flags |= GATE_IO_LAST;
     }
@@ -281,7 +294,7 @@ static unsigned recv_flags(const gate__stream *stream)
 /* What is in flight may have got something already, which comes first. */
 static void look(gate__stream *stream)
 {
-    gate_io *io = stream->owner->io;
+    gate_io *io = owner_of(stream)->io;
     gate_sock *sock = &stream->sock;
     if (gate__op_busy(&sock->in)) {
         if (!stream->looking)
@@ -294,7 +307,7 @@ static void look(gate__stream *stream)
 
 static void submit(gate__stream *stream, unsigned wants)
 {
-    gate_io *io = stream->owner->io;
+    gate_io *io = owner_of(stream)->io;
     gate_sock *sock = &stream->sock;
     if (wants & GATE__WANT_LOOK) {
         look(stream);
@@ -365,12 +378,12 @@ void gate__streams_free(gate__streams *streams)
 void gate__stream_deliver(gate__conn *conn, const uint8_t *body, size_t len)
 {
     gate__stream *stream = of_conn(conn);
-    gate__requests_deliver(&stream->owner->requests, conn, body, len);
+    gate__requests_deliver(&owner_of(stream)->requests, conn, body, len);
 }
 
 uint64_t gate__stream_clock(gate__conn *conn)
 {
-    gate_io *io = of_conn(conn)->owner->io;
+    gate_io *io = owner_of(of_conn(conn))->io;
     return io->ops->now(io);
 }
 

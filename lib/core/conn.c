@@ -32,7 +32,6 @@ void gate__conn_init(gate__conn *conn, const gate__conn_config *config, uint64_t
         .config = config,
         .now_ns = now_ns,
         .read_deadline = after(now_ns, config->timeout_ns),
-        .linger_deadline = UINT64_MAX,
         .drain_deadline = UINT64_MAX,
     };
 }
@@ -159,6 +158,7 @@ static void end(gate__conn *conn, gate_reason reason)
     if (conn->phase != GATE__OPEN)
         return;
     conn->phase = GATE__ENDING;
+    conn->lingered = 0;
     conn->reason = (uint8_t)reason;
     conn->blocked = 0;
     conn->look = 0;
@@ -310,6 +310,8 @@ static void find_end(gate__conn *conn, uint64_t silent_since_ns)
 static void start_clock(gate__conn *conn, int taken)
 {
     const gate__conn_config *config = conn->config;
+    if (conn->phase != GATE__OPEN)
+        return;
     int begun = conn->in.len > 0 && (taken || !conn->partial);
     conn->partial = conn->in.len > 0;
     if (!conn->exchanges) /* its time runs from accept */
@@ -533,6 +535,11 @@ static uint64_t write_deadline(const gate__conn *conn)
     return conn->slice_out ? conn->write_deadline : UINT64_MAX;
 }
 
+static uint64_t linger_deadline(const gate__conn *conn)
+{
+    return conn->phase == GATE__LINGERING ? conn->linger_deadline : UINT64_MAX;
+}
+
 static uint64_t handler_deadline(const gate__conn *conn)
 {
     return conn->pending ? after(conn->pending->born_ns, conn->config->handler_ns) : UINT64_MAX;
@@ -547,7 +554,7 @@ uint64_t gate__conn_deadline(const gate__conn *conn)
         deadline = sooner(deadline, handler_deadline(conn));
     if (conn->out.head)
         deadline = sooner(deadline, write_deadline(conn));
-    return sooner(deadline, conn->linger_deadline);
+    return sooner(deadline, linger_deadline(conn));
 }
 
 void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
@@ -555,7 +562,7 @@ void gate__conn_expire(gate__conn *conn, uint64_t now_ns)
     conn->now_ns = now_ns;
     if (conn->drain_deadline <= now_ns)
         gate__conn_abort(conn, GATE_CLOSE_DRAIN_TIMEOUT);
-    else if (conn->linger_deadline <= now_ns)
+    else if (linger_deadline(conn) <= now_ns)
         close_now(conn);
     else if (write_deadline(conn) <= now_ns)
         gate__conn_abort(conn, GATE_CLOSE_WRITE_TIMEOUT);

@@ -34,6 +34,7 @@
 #include <gate/gate.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/buf.h"
@@ -126,7 +127,10 @@ struct gate__conn {
     const gate__conn_config *config;
     gate__inbuf in;
     size_t scanned; /* the codec's, for the frame at the front of in */
-    size_t need;
+    union {
+        size_t need;     /* OPEN: the codec's, too */
+        size_t lingered; /* later: bytes thrown away */
+    };
     gate__outbuf out;
     gate__pending *pending;
     gate__pending *pending_tail;
@@ -135,23 +139,24 @@ struct gate__conn {
     size_t counted;     /* how much of the budget is its own */
     gate__debt *debt;   /* NULL: it never deferred a request */
     uint64_t now_ns;    /* of the call under way, or as read since */
-    uint64_t read_deadline;
+    union {
+        uint64_t read_deadline;   /* OPEN */
+        uint64_t linger_deadline; /* LINGERING */
+    };
     uint64_t write_deadline; /* of slice_out */
     size_t slice_out;        /* unsent bytes of the slice of output under way; 0: there is none */
     size_t slice_in;         /* when so much of the request is there its slice is; 0: first one */
-    uint64_t linger_deadline;
     uint64_t drain_deadline;
-    size_t lingered;
     uint64_t exchanges;
     uint32_t inflight;
     uint8_t phase;
-    uint8_t reason;  /* gate_reason */
-    uint8_t eof;     /* the peer has ended its side */
-    uint8_t unread;  /* there may be input in the kernel that we have not read */
-    uint8_t partial; /* part of a request waits in in */
-    uint8_t blocked; /* reading waits for the output to shrink or for answers */
-    uint8_t stopping;
-    uint8_t look; /* ... and the last look for a request is due */
+    uint8_t reason;   /* gate_reason */
+    bool eof : 1;     /* the peer has ended its side */
+    bool unread : 1;  /* there may be input in the kernel that we have not read */
+    bool partial : 1; /* part of a request waits in in */
+    bool blocked : 1; /* reading waits for the output to shrink or for answers */
+    bool stopping : 1;
+    uint8_t look : 2; /* ... and the last look for a request is due */
 };
 
 void gate__conn_init(gate__conn *conn, const gate__conn_config *config, uint64_t now_ns);
