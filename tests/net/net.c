@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -316,6 +317,36 @@ void net_finish(int fd)
 void net_close(int fd)
 {
     assert_int_equal(close(fd), 0);
+}
+
+static int is_free(uint16_t port)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+    close(fd);
+    return rc == 0;
+}
+
+uint16_t net_free_port(void)
+{
+    enum { FIRST = 10000 };
+    static unsigned seed;
+    unsigned end = 32768;
+
+    seed += (unsigned)getpid() * 31;
+    FILE *range = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    assert_non_null(range);
+    assert_int_equal(fscanf(range, "%u", &end), 1);
+    fclose(range);
+    assert_true(end > FIRST + 1000 && end < UINT16_MAX);
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        uint16_t port = (uint16_t)(FIRST + (seed += 7919) % (end - FIRST));
+        if (is_free(port))
+            return port;
+    }
+    fail_msg("no port is free");
+    return 0;
 }
 
 int net_listen(uint16_t *port, int backlog)

@@ -99,7 +99,11 @@ static void test_an_address_that_hangs_leaves_time_for_the_next(void **state)
     (void)state;
     int fds[8];
     gate_options options = net_options(net_echo, NULL);
-    net_server *s = net_start(&options);
+    gate_server *server;
+    uint16_t port = net_free_port();
+    assert_int_equal(gate_server_open(&server, &options), 0);
+    assert_int_equal(gate_server_listen(server, "127.0.0.1", port, 0), 0);
+    net_server *s = net_serve(server);
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(s->port)};
     inet_pton(AF_INET, "127.0.0.2", &addr.sin_addr);
     int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
