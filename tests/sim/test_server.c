@@ -396,6 +396,44 @@ static void test_a_slow_reader_gets_all(void **state)
     scene_close(&all.scene);
 }
 
+/* So many bytes a second are read of a reply of some slices. Why the connection was closed. */
+static int read_at(size_t rate, const sim_knobs *knobs)
+{
+    desk all = {.reply_len = 4000000};
+    sim_peer *peer;
+    int cut;
+
+    desk_open(&all, knobs, gate_codec_line());
+    peer = scene_peer(&all.scene, NULL);
+    peer->read_max = rate / 10;
+    peer->read_every_ns = 100 * SIM_MS;
+    sim_peer_send(peer, "b\n", 2);
+    sim_peer_half_close(peer);
+    scene_stop_in(&all.scene, 200 * second);
+    scene_serve(&all.scene);
+    cut = all.scene.stats.closed[GATE_CLOSE_WRITE_TIMEOUT] == 1;
+    assert_true(cut || (peer->eof && peer->got_len == 4000001));
+    scene_close(&all.scene);
+    return cut;
+}
+
+/* 1 MiB in 21 s are 50 KB/s: who has less is cut off, who has 64 KiB/s never is, however the bytes
+ * are taken. */
+static void test_a_reader_over_the_least_rate_gets_all_and_one_under_it_is_cut(void **state)
+{
+    const sim_knobs pieces = {.send_partial_pct = 50, .send_max = 20000, .flow_max = 100000};
+    static const size_t slow[] = {10000, 30000, 45000, 48000};
+    static const size_t fast[] = {66000, 70000, 100000, 300000};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_true(read_at(slow[i], NULL));
+        assert_true(read_at(slow[i], &pieces));
+        assert_false(read_at(fast[i], NULL));
+        assert_false(read_at(fast[i], &pieces));
+    }
+}
+
 /* Each reply is over output_max, so one of them at a time is made. */
 static void test_pipelining_without_reading_stops_the_reading(void **state)
 {
@@ -516,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_unread_reply_has_the_time_of_its_bytes_besides),
         cmocka_unit_test(test_unread_late_answer_has_the_whole_write_time),
         cmocka_unit_test(test_a_slow_reader_gets_all),
+        cmocka_unit_test(test_a_reader_over_the_least_rate_gets_all_and_one_under_it_is_cut),
         cmocka_unit_test(test_pipelining_without_reading_stops_the_reading),
         cmocka_unit_test(test_replies_keep_the_order_of_their_requests),
         cmocka_unit_test(test_silent_handler_meets_its_deadline),
