@@ -461,6 +461,8 @@ void gate__conn_settle(gate__conn *conn, const gate__pending *answered, uint64_t
         if (last)
             end_behind(conn, last);
     }
+    if (!conn->pending)
+        conn->pending_tail = NULL; /* it has left: see read_clock */
     if (!conn->pending && conn->phase == GATE__OPEN)
         start_clock(conn, 0);
     resume(conn);

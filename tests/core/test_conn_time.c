@@ -400,6 +400,20 @@ static void test_a_handler_timeout_of_a_half_closed_peer_says_so(void **state)
 
 /* ---- Time itself ---- */
 
+static void test_answers_that_have_left_change_no_times(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    rig_input(&r, "d1\n");
+    rig_answer(&r, 0, "one\n", 0); /* none is pending any more */
+    rig_flush(&r);
+    rig_input(&r, "zzz\nd2\nd3\n"); /* the slow one is not the others' fault */
+    rig_flush(&r);
+    rig_assert_deadline(&r, 4 * S);
+    rig_close(&r);
+}
+
 static void test_a_slow_handler_spends_nobodys_time(void **state)
 {
     (void)state;
@@ -479,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_a_deferred_request_has_its_time_from_its_delivery),
         cmocka_unit_test(test_a_handler_timeout_still_sends_the_earlier_answers),
         cmocka_unit_test(test_a_handler_timeout_of_a_half_closed_peer_says_so),
+        cmocka_unit_test(test_answers_that_have_left_change_no_times),
         cmocka_unit_test(test_a_slow_handler_spends_nobodys_time),
         cmocka_unit_test(test_a_reply_has_its_own_time_behind_an_older_one),
         cmocka_unit_test(test_never_is_never),
