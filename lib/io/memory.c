@@ -86,7 +86,7 @@ static uint64_t groups_limit(const char *root)
 
 uint64_t gate__memory_limit(const char *root)
 {
-    uint64_t limit = groups_limit(root);
+    uint64_t limit = smaller(groups_limit(root), SIZE_MAX / 2); /* 2 GiB of addresses on 32 bits */
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     struct rlimit space;
     if (pages > 0 && size > 0)

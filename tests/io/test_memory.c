@@ -60,6 +60,7 @@ static void test_without_groups_the_limit_is_what_the_machine_has(void **state)
     assert_true(limit >= 1 << 20);
     assert_true(limit <= (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
     assert_true(gate__memory_limit("") <= limit);
+    assert_true(limit <= SIZE_MAX / 2); /* a process of 32 bits on a large machine */
 }
 
 static void test_the_least_limit_of_a_group_and_those_above_counts(void **state)
