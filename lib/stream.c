@@ -131,9 +131,9 @@ static void release(gate__stream *stream)
     if (stream->next)
         stream->next->link = stream->link;
     streams->count--;
+    gate__count_add(&streams->metrics.connections, (uint64_t)-1); /* before another has the place */
     if (streams->limits->count > 1)
         gate__limits_give(streams->limits);
-    gate__count_add(&streams->metrics.connections, (uint64_t)-1);
     free(stream);
 }
 
