@@ -108,8 +108,8 @@ void net_finish(int fd);
 void net_close(int fd);
 /* A plain socket that listens on 127.0.0.1. */
 int net_listen(uint16_t *port, int backlog);
-/* A port that is free on every address now, and is none of those that connections get by themselves:
- * thousands of earlier ones, of this test or another, may hold those for a minute. */
+/* A port that is free on every address now, and is none of those that connections get by
+ * themselves: thousands of earlier ones, of this test or another, may hold those for a minute. */
 uint16_t net_free_port(void);
 
 #endif

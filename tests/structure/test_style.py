@@ -44,6 +44,9 @@ class Style(unittest.TestCase):
             self.assertTrue(any("SPDX-License-" + "Identifier: MIT" in line for line in head),
                             f"{name(path)} has no SPDX line on top")
 
+    def test_no_file_is_what_a_merge_left(self):
+        self.assertEqual([name(path) for path in files(".orig", ".rej")], [])
+
     def test_lines_fit(self):
         self.each(all_sources(), lambda line: len(line) > COLUMNS_MAX)
 
