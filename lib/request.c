@@ -308,8 +308,9 @@ static int count_coming(gate__slot *slot, const answer *a)
     if (debt)
         before = atomic_fetch_add_explicit(&debt->coming, n, memory_order_relaxed) +
                  atomic_load_explicit(&debt->kept, memory_order_relaxed);
-    if (before < slot->requests->answers_max &&
-        gate__budget_sum(budget) <= gate__budget_max(budget, before + n)) {
+    if (atomic_load_explicit(&slot->pending.due, memory_order_relaxed) ||
+        (before < slot->requests->answers_max &&
+         gate__budget_sum(budget) <= gate__budget_max(budget, before + n))) {
         slot->coming = n;
         return 0;
     }

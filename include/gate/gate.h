@@ -109,7 +109,8 @@ typedef void gate_release(void *arg);
  * -EMSGSIZE, -EBADMSG: the codec cannot carry this body; the request still waits. -ENOMEM.
  * -ENOBUFS, after gate_defer() only: the answer would take the sum over buffers_max, or 8 times
  * output_max of answers (at least 64 KiB) already wait for this peer to read; nothing was copied,
- * and the request still waits: try again later, or reject. */
+ * and the request still waits: try again later, or reject. The answer that a connection's others
+ * wait for is never refused so, once the peer has read what went before it. */
 GATE_API int gate_reply(gate_request *req, const void *body, size_t len);
 
 /* As gate_reply, then closes the connection and counts a rejection; len may be 0. Requests that

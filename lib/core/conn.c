@@ -145,6 +145,9 @@ static void advance(gate__conn *conn)
 {
     recount(conn);
     time_output(conn);
+    if (conn->pending)
+        atomic_store_explicit(&conn->pending->due, !conn->out.head && conn->held,
+                              memory_order_relaxed);
     if (conn->phase == GATE__ENDING && !conn->pending)
         conn->phase = GATE__FLUSHING;
     if (conn->out.bytes > AT_ONCE_MAX)
@@ -372,6 +375,7 @@ void gate__conn_eof(gate__conn *conn, uint64_t now_ns)
     conn->now_ns = now_ns;
     conn->eof = 1;
     conn->unread = 0;
+    conn->look = LOOK_NOT; /* it has seen all */
     if (conn->phase == GATE__LINGERING)
         conn->phase = GATE__CLOSED;
     finish_eof(conn);

@@ -50,6 +50,9 @@ struct gate__pending {
     uint64_t born_ns;
     uint8_t answered;
     uint8_t last; /* the connection ends behind this answer: a gate_reason, or 0 */
+    /* Only its answer is waited for, and answers behind it may be all that there is in memory: it has
+     * to be taken, whatever the limits say. Set by the worker, read by whoever answers. */
+    _Atomic uint8_t due;
 };
 
 /* What a request counts from its delivery to its answer, if it is not answered inside that. */

@@ -249,6 +249,25 @@ static void test_an_answer_touches_no_other_request_that_waits(void **state)
     munmap(middle, page);
 }
 
+/* Found by the simulator: the answers behind it filled the memory, and it was refused for ever. */
+static void test_an_answer_that_all_others_wait_for_is_due(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    rig_input(&r, "one\nd0\nd1\n");
+    rig_answer(&r, 1, "B", 0);
+    assert_int_equal(r.slots[0].due, 0); /* what has to be sent first can make room */
+    rig_flush(&r);
+    assert_int_equal(r.slots[0].due, 1);
+    rig_answer(&r, 0, "A", 0);
+    rig_input(&r, "d2\n");
+    rig_flush(&r);
+    assert_int_equal(r.slots[2].due, 0); /* nothing waits behind it */
+    rig_assert_sent(&r, "one\nAB");
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_input_that_may_not_be_read_yet_takes_little_more_than_it_is),
         cmocka_unit_test(test_borrowed_bytes_are_not_held),
         cmocka_unit_test(test_an_answer_touches_no_other_request_that_waits),
+        cmocka_unit_test(test_an_answer_that_all_others_wait_for_is_due),
         cmocka_unit_test(test_small_answers_in_chunks_of_their_own_count_as_what_they_take),
         cmocka_unit_test(test_a_large_answer_weighs_what_is_left_of_it),
         cmocka_unit_test(test_where_it_gets_tight_who_does_not_read_is_not_read),

@@ -201,6 +201,27 @@ static void test_stop_that_finds_the_end_of_input_has_its_reason(void **state)
     rig_close(&r);
 }
 
+/* Found by the simulator: it looked again and again. */
+static void test_stop_that_finds_the_end_of_input_while_blocked_looks_no_more(void **state)
+{
+    (void)state;
+    rig r;
+    rig_open(&r, NULL);
+    rig_input(&r, "one\n");
+    gate__conn_stop(&r.conn, r.now + 9 * S, r.now);
+    rig_send(&r, 2);
+    assert_looks(&r);
+    r.config.output_max = 1; /* as where memory has become tight */
+    rig_send(&r, 1);
+    assert_looks(&r);
+    rig_eof(&r);
+    assert_int_equal(gate__conn_wants(&r.conn), GATE__WANT_SEND);
+    rig_flush(&r);
+    rig_assert_closed(&r, GATE_CLOSE_PEER);
+    rig_assert_sent(&r, "one\n");
+    rig_close(&r);
+}
+
 /* An answer that is under way may be followed by a request at once. */
 static void test_stop_does_not_end_behind_an_answer_that_may_have_left(void **state)
 {
@@ -351,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_stop_gives_who_was_just_answered_a_moment_for_the_next_request),
         cmocka_unit_test(test_stop_without_an_idle_timeout_gives_that_moment_too),
         cmocka_unit_test(test_stop_that_finds_the_end_of_input_has_its_reason),
+        cmocka_unit_test(test_stop_that_finds_the_end_of_input_while_blocked_looks_no_more),
         cmocka_unit_test(test_stop_does_not_end_behind_an_answer_that_may_have_left),
         cmocka_unit_test(test_stop_ends_with_the_rest_of_an_answer),
         cmocka_unit_test(test_stop_lingers_where_the_peer_has_not_got_everything),

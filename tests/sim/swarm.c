@@ -126,6 +126,8 @@ static void set_limits(swarm *all)
     seen->bytes_max = sim_lib_bytes(seen->world) + workers * (128 << 10) + most * (32 << 10);
     if (!all->strict && all->slow_pct == 0) {
         uint64_t longest_ms = all->options.timeout_ms > 1000 ? all->options.timeout_ms : 1000;
+        /* What is in one slice has the time of its bytes besides, at 64 KiB a second. */
+        longest_ms += REQUESTS_MAX * (BODY_MAX + 48) * UINT64_C(1000) / (64 << 10) + 1;
 
         sim_watch_lives(seen->world, longest_ms * SIM_MS + all->tick_ns);
     }
