@@ -50,8 +50,8 @@ struct gate__pending {
     uint64_t born_ns;
     uint8_t answered;
     uint8_t last; /* the connection ends behind this answer: a gate_reason, or 0 */
-    /* Only its answer is waited for, and answers behind it may be all that there is in memory: it has
-     * to be taken, whatever the limits say. Set by the worker, read by whoever answers. */
+    /* Only its answer is waited for, and answers behind it may be all that is in memory: it has to
+     * be taken, whatever the limits say. Set by the worker, read by whoever answers. */
     _Atomic uint8_t due;
 };
 
