@@ -59,6 +59,9 @@ const char *swarm_event_name(swarm_event event)
     return names[event];
 }
 
+/* Bytes in a second: what a peer announces changes its time by milliseconds only. */
+enum { RATE_MIN = 64 << 20, SLICE = 1 << 20 };
+
 /* ---- Drawing a seed ------------------------------------------------------------------------ */
 
 static void draw_codec(swarm *all)
@@ -91,6 +94,7 @@ static void draw_options(swarm *all)
         .peer_connections_max = swarm__some(all, 30, 3),
         .inflight_max = swarm__some(all, 30, 3),
         .log_level = swarm__chance(all, 50) ? GATE_LOG_DEBUG : 0,
+        .rate_min = swarm__chance(all, 50) ? RATE_MIN : GATE_NEVER,
     };
     if (swarm__chance(all, 15)) { /* enough for one connection of each worker */
         all->options.buffers_max = all->options.workers * ((20 << 10) + swarm__below(all, 65536));
@@ -108,6 +112,9 @@ static void draw_knobs(swarm *all, sim_knobs *knobs)
     }
     /* Where completions are held, one may wait for those of some other connections. */
     all->tick_ns = 15 * SIM_MS + knobs->late_max_ns + 40 * knobs->held_max_ns;
+    if (all->options.rate_min == RATE_MIN) { /* a slice has the time of its bytes besides */
+        all->tick_ns += SLICE * (uint64_t)SIM_SECOND / RATE_MIN;
+    }
 }
 
 /* What the library may hold and have open, with so many connections. */
@@ -126,8 +133,6 @@ static void set_limits(swarm *all)
     seen->bytes_max = sim_lib_bytes(seen->world) + workers * (128 << 10) + most * (32 << 10);
     if (!all->strict && all->slow_pct == 0) {
         uint64_t longest_ms = all->options.timeout_ms > 1000 ? all->options.timeout_ms : 1000;
-        /* What is in one slice has the time of its bytes besides, at 64 KiB a second. */
-        longest_ms += REQUESTS_MAX * (BODY_MAX + 48) * UINT64_C(1000) / (64 << 10) + 1;
 
         sim_watch_lives(seen->world, longest_ms * SIM_MS + all->tick_ns);
     }
