@@ -107,7 +107,8 @@ static void test_a_handle_tells_the_address_of_an_inherited_socket(void **state)
 static void test_the_mode_of_a_unix_socket_is_set_whatever_the_umask_is(void **state)
 {
     (void)state;
-    const uint32_t modes[] = {0666, 0600, 0777, 0};
+    /* Who may not write to it could not ask afterwards whether anything listens there. */
+    const uint32_t modes[] = {0666, 0600, 0777, geteuid() ? 0200 : 0};
     const mode_t masks[] = {0, 022, 0777};
     for (size_t i = 0; i < sizeof modes / sizeof *modes * 3; i++) {
         gate_server *server = open_server(1);
