@@ -96,7 +96,7 @@ static const args_option options[] = {
     {.name = "max-request", .value = "SIZE", .kind = ARGS_SIZE, PLACE(request_max), .min = 1,
      .max = 1 << 30, .help = "bytes of a request (default 1K with raw, else 1M)"},
     {.name = "max-output", .value = "SIZE", .kind = ARGS_SIZE, PLACE(output_max), .min = 1,
-     .max = 1 << 30, .help = "unsent bytes at which a client is read no further (default 1M)"},
+     .max = 1 << 30, .help = "unsent bytes at which reading from a client stops (default 1M)"},
     {.name = "rate-min", .value = "SIZE", .kind = ARGS_SIZE, PLACE(rate_min), .min = 1,
      .max = UINT32_MAX - 1, .help = "bytes a second that a client has to keep (default 64K)"},
     {.name = "max-buffers", .value = "SIZE", .kind = ARGS_SIZE, PLACE(buffers_max), .min = 1,

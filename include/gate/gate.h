@@ -301,13 +301,13 @@ typedef struct gate_options {
     uint32_t workers;      /* threads that serve, the caller's being one; default 1 */
     uint64_t request_max;  /* bytes of a body; default 1024 for raw, the size for
                                fixed, else 1 MiB */
-    uint64_t output_max;   /* unsent reply bytes of a connection at which it is read no further;
+    uint64_t output_max;   /* unsent reply bytes of a connection at which the server stops reading;
                                default 1 MiB */
     uint64_t buffers_max;  /* bytes of parts of requests and of copied replies that all connections
                                may hold together; the one that takes them over it is closed
                                (GATE_CLOSE_NO_MEMORY), over 3/4 of it already if it holds more
                                than 4 KiB. From half of it, or 8 times output_max in a worker,
-                               none is read further that has 4 KiB of unsent replies. Requests
+                               reading stops from each with 4 KiB of unsent replies. Requests
                                that wait for their answer count 256 bytes. Default a quarter of the
                                memory (of the machine, of the control group, or RLIMIT_AS), but at
                                least 64 MiB, and one request and its reply for each worker */
